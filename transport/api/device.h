@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The contract every provider keeps; tests/transport/conformance.h checks it.
+//
+//   Device            an opened port of one provider; makes everything below; outlives it all
+//   MemoryRegion      registered bytes here (a resource); describe() gives the RemoteRegion there
+//   CompletionQueue   where finished posts and arrived immediates appear; one owner thread
+//   Endpoint          one side of one reliable connection; posts and events on the thread of its
+//   queue
+//
+// Promises, on every endpoint:
+//   - exactly one …Done completion per accepted post, also on close and on failure;
+//   - a completed write is applied at the peer;
+//   - an immediate appears at the peer after all bytes of its write and of earlier writes;
+//   - completions of one endpoint's posts appear in the order of the posts;
+//   - bounds, scope, access and keys are checked before the first byte lands; a violation fails
+//   that
+//     endpoint (kAccess or kStale at the poster), never the process or another endpoint;
+//   - kDisconnected is the last event, exactly once, after every outstanding post was completed.
+// Nothing is promised between endpoints.
+//
+// Errors are values. A failed endpoint keeps its reason in status(); posts on it are refused.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "transport/api/types.h"
+#include "transport/base/clock.h"
+
+namespace penstock {
+
+// Thread: describe() and bytes() from any thread. Owner: whoever registered; destroying it
+// deregisters: when the destructor returns no peer can reach the bytes and none is landing.
+class MemoryRegion {
+ public:
+  virtual ~MemoryRegion() = default;
+  virtual std::span<std::byte> bytes() const = 0;
+  virtual const RemoteRegion& describe() const = 0;
+};
+
+class CompletionQueue {
+ public:
+  virtual ~CompletionQueue() = default;
+
+  // Makes progress on every endpoint of this queue and fills `out` from the front.
+  // Returns how many were written. Never blocks. Owner thread only.
+  virtual std::size_t poll(std::span<Completion> out) = 0;
+
+  // Prepares to sleep: after true, fd() becomes readable when poll() may have something; false
+  // means poll again first. Also pushes out whatever was held back for batching. Owner thread only.
+  virtual bool arm() = 0;
+  virtual int fd() const = 0;
+};
+
+struct EndpointOptions {
+  std::uint32_t id = 0;             // comes back in every Completion; the owner's index, any value
+  PeerScope scope = kAnyScope;      // the regions this peer may reach: its scope's and kAnyScope's
+  Token token{};                    // both sides must name the same one
+  std::uint32_t send_depth = 1024;  // posts outstanding; post() refuses more with kExhausted
+  TimeNs deadline_ns = kNever;      // on the device's clock; past it, kDisconnected with kTimeout
+};
+
+// Owner thread: the one that polls its queue.
+class Endpoint {
+ public:
+  // Destroying drops what is still outstanding without completions; close() and poll first.
+  virtual ~Endpoint() = default;
+
+  // Posts all of `work`, in order, or none. kExhausted when the send queue has no room for all of
+  // them, kInvalidArgument when a request is malformed (local bytes outside their region, message
+  // too long), otherwise the reason of the failure when not connected.
+  virtual Status post(std::span<const WorkRequest> work) = 0;
+  Status post(const WorkRequest& work) { return post({&work, 1}); }
+
+  // Starts closing: outstanding posts complete with kCancelled, then kDisconnected. The peer sees
+  // kDisconnected with kConnectionLost. Idempotent.
+  virtual void close() = 0;
+
+  virtual bool connected() const = 0;
+  virtual std::uint32_t send_free() const = 0;  // posts that would be accepted now
+  virtual Status status() const = 0;            // why it is not connected; OK while it is
+};
+
+struct Capabilities {
+  bool maps_remote = false;             // peers' regions are readable in place
+  std::uint32_t max_message_bytes = 0;  // longest kSend
+  std::uint32_t max_endpoints = 0;      // of the device
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual ProviderKind kind() const = 0;
+  virtual const Capabilities& capabilities() const = 0;
+
+  // Where peers connect to, as text for the control connection ("tcp:127.0.0.1:40123").
+  virtual const std::string& address() const = 0;
+
+  // Registers caller-owned bytes, which must outlive the region. Any thread.
+  virtual Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
+                                                                MemoryKind kind, Access access,
+                                                                PeerScope scope = kAnyScope) = 0;
+
+  // Holds `depth` completions besides what its endpoints' send queues need. Any thread.
+  virtual Result<std::unique_ptr<CompletionQueue>> create_completion_queue(std::uint32_t depth) = 0;
+
+  // Both return at once; kConnected or kDisconnected follows on the queue. Called on the queue's
+  // owner thread. accept() waits for the one peer that names `options.token`; a token serves once.
+  virtual Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue,
+                                                    const std::string& address,
+                                                    const EndpointOptions& options) = 0;
+  virtual Result<std::unique_ptr<Endpoint>> accept(CompletionQueue& queue,
+                                                   const EndpointOptions& options) = 0;
+
+  // Takes in new connections up to the point where their token names an endpoint, which then goes
+  // on in its own queue. One thread, any. Returns how much was done; never blocks. fd() is readable
+  // when there may be work; −1 if the provider needs none.
+  virtual std::size_t progress() = 0;
+  virtual int fd() const = 0;
+};
+
+}  // namespace penstock
