@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// One side of a connection. Posts wait in `ops_` until they are delivered (at once, or when the
+// peer's queue has room) and completed. Delivery runs on the poster's thread: it passes the peer's
+// gate, checks the region there, copies the bytes and pushes the immediate.
+
+#include <atomic>
+#include <cstdint>
+
+#include "transport/api/device.h"
+#include "transport/loopback/completion_queue.h"
+#include "transport/loopback/connection.h"
+#include "transport/loopback/device.h"
+#include "transport/loopback/fifo.h"
+
+namespace penstock::loopback {
+
+class LoopbackEndpoint final : public Endpoint {
+ public:
+  LoopbackEndpoint(LoopbackDevice& device, LoopbackQueue& queue, const EndpointOptions& options);
+  ~LoopbackEndpoint() override;
+
+  Status post(std::span<const WorkRequest> work) override;
+  void close() override;
+  bool connected() const override { return state_ == State::kConnected; }
+  std::uint32_t send_free() const override;
+  Status status() const override { return reason_; }
+
+  // Owner thread, by the queue.
+  void notice();            // takes in what other threads signalled
+  bool retry();             // delivers what the peer had no room for; true: still none
+  void expire();            // past the deadline to connect?
+  void finish();            // everything that arrived was taken: kDisconnected
+  void taken(Event event);  // poll() handed this completion out
+  bool connecting() const { return state_ == State::kConnecting; }
+  std::uint32_t id() const { return options_.id; }
+  std::uint32_t outstanding() const { return outstanding_; }
+
+  // By the switchboard, under its lock.
+  void establish(Connection& connection, std::size_t side);
+  Connection* connection() const { return connection_; }
+  LoopbackDevice& device() const { return device_; }
+  const Token& token() const { return options_.token; }
+
+  // Any thread that holds the switchboard's lock or is inside this side's gate.
+  void signal_lost(Code code);
+
+ private:
+  enum class State : std::uint8_t { kConnecting, kConnected, kFailed };
+  struct Op {
+    Opcode opcode{};
+    bool has_immediate = false;
+    std::uint32_t immediate = 0;
+    std::uint64_t tag = 0;
+    std::uint64_t local_key = 0;
+    std::uint64_t local_offset = 0;
+    std::uint64_t length = 0;
+    Incarnation incarnation = 0;
+    std::uint64_t remote_key = 0;
+    std::uint64_t remote_offset = 0;
+  };
+  static constexpr Code kNotReady = Code::kExhausted;  // the peer's queue has no room
+
+  Status check(const WorkRequest& request) const;
+  static Op pack(const WorkRequest& request);
+  bool advance();
+  Code deliver(const Op& op);
+  Code apply(LoopbackEndpoint& peer, const Op& op, std::byte* local);
+  Code access_peer(LoopbackEndpoint& peer, const Op& op, std::byte* local);
+  void complete(Code code);
+  void fail(Status reason);
+  void part();
+
+  LoopbackDevice& device_;
+  LoopbackQueue& queue_;
+  const EndpointOptions options_;
+  EndpointRef ref_;
+  // Owner thread only.
+  State state_ = State::kConnecting;
+  bool stalled_ = false;  // known to the queue as waiting for room at the peer
+  Status reason_;
+  Fifo<Op> ops_;                   // posted, not yet completed
+  std::uint32_t outstanding_ = 0;  // posted, completion not yet polled
+  // Written under the switchboard's lock before kEstablished is signalled.
+  Connection* connection_ = nullptr;
+  std::size_t side_ = 0;
+  // Flags raised by other threads, with release, before the queue's attention; see notice().
+  static constexpr std::uint32_t kEstablished = 1;
+  static constexpr std::uint32_t kLost = 2;
+  std::atomic<std::uint32_t> signals_{0};
+  std::atomic<Code> lost_code_{Code::kOk};
+};
+
+}  // namespace penstock::loopback
