@@ -43,6 +43,12 @@ class Ring {
     return true;
   }
 
+  // Producer only: at least this many pushes will succeed.
+  std::size_t free() const {
+    return mask_ + 1 - (tail_.load(std::memory_order_relaxed) -
+                        head_.load(std::memory_order_acquire));
+  }
+
   // Either side; a hint only.
   bool empty() const {
     return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire);

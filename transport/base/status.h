@@ -90,10 +90,15 @@ class [[nodiscard]] Result {
     CHECK(ok(), "value() of a failed Result: {}", std::get<Status>(state_).to_string());
     return std::get<T>(state_);
   }
-  const T& value() const& { return const_cast<Result*>(this)->value(); }
+  const T& value() const& {
+    CHECK(ok(), "value() of a failed Result: {}", std::get<Status>(state_).to_string());
+    return std::get<T>(state_);
+  }
   T&& value() && { return std::move(value()); }
   T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
   T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
 
  private:
   std::variant<T, Status> state_;

@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The 32 bits that travel with a slice.
+//
+//   31     28 27      24 23                     0
+//  +---------+----------+------------------------+
+//  |  kind   | round&15 |   slice index in lane  |
+//  +---------+----------+------------------------+
+//
+// The endpoint names the two processes and the lane, so nothing else is needed. Four bits of the
+// round are enough: a worker has at most two rounds of a slice outstanding (slots by parity).
+
+#include <cstdint>
+
+#include "engine/protocol/limits.h"
+#include "engine/protocol/types.h"
+
+namespace penstock {
+
+enum class SliceKind : std::uint8_t {
+  kData = 0,     // worker → server: a gradient; server → worker: parameters
+  kNothing = 1,  // worker → server: "nothing this round" (no bytes)
+};
+
+struct Immediate {
+  SliceKind kind = SliceKind::kData;
+  std::uint8_t round_low = 0;
+  std::uint32_t slice = 0;
+};
+
+constexpr std::uint32_t encode_immediate(SliceKind kind, Round round, std::uint32_t slice) {
+  return static_cast<std::uint32_t>(kind) << 28 | static_cast<std::uint32_t>(round & 15U) << 24 |
+         (slice & (kMaxSlicesPerLane - 1));
+}
+
+constexpr Immediate decode_immediate(std::uint32_t bits) {
+  return {static_cast<SliceKind>(bits >> 28), static_cast<std::uint8_t>(bits >> 24 & 15U),
+          bits & (kMaxSlicesPerLane - 1)};
+}
+
+// The round nearest to `expected` whose low four bits are `low`: within −8 … +7.
+constexpr Round expand_round(Round expected, std::uint8_t low) {
+  const auto distance = static_cast<std::uint8_t>((low - expected) & 15U);
+  if (distance < 8) return expected + distance;
+  return expected >= 16U - distance ? expected - (16U - distance) : expected + distance;
+}
+
+}  // namespace penstock

@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/protocol/messages.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/protocol/limits.h"
+
+namespace penstock {
+namespace {
+
+Status malformed(std::string_view what) {
+  return {Code::kProtocol, fmt::format("control message: {}", what)};
+}
+
+template <class Enum>
+bool in_range(std::uint8_t value, Enum last) {
+  return value <= static_cast<std::uint8_t>(last);
+}
+
+template <class Out, class In>
+Result<std::vector<Out>> convert_all(const std::vector<std::unique_ptr<In>>& in) {
+  std::vector<Out> out;
+  out.reserve(in.size());
+  for (const auto& item : in) {
+    PENSTOCK_ASSIGN_OR_RETURN(Out converted, from_wire(item));
+    out.push_back(std::move(converted));
+  }
+  return out;
+}
+
+Result<OptimizerSpec> optimizer_from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
+  if (!in || !in_range(in->kind, OptimizerKind::kAdamW) ||
+      !in_range(in->momentum_form, MomentumForm::kScaledVelocity) ||
+      !in_range(in->epsilon_form, EpsilonForm::kHat))
+    return malformed("unknown optimizer");
+  OptimizerSpec out;
+  out.kind = static_cast<OptimizerKind>(in->kind);
+  out.momentum_form = static_cast<MomentumForm>(in->momentum_form);
+  out.epsilon_form = static_cast<EpsilonForm>(in->epsilon_form);
+  out.learning_rate = in->learning_rate;
+  out.momentum = in->momentum;
+  out.beta1 = in->beta1;
+  out.beta2 = in->beta2;
+  out.epsilon = in->epsilon;
+  out.weight_decay = in->weight_decay;
+  return out;
+}
+
+Result<InitializerSpec> initializer_from_wire(const std::unique_ptr<wire::InitializerT>& in) {
+  if (!in || !in_range(in->kind, InitializerSpec::kNormal)) return malformed("unknown initializer");
+  InitializerSpec out;
+  out.kind = static_cast<InitializerSpec::Kind>(in->kind);
+  out.a = in->a;
+  out.b = in->b;
+  out.seed = in->seed;
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::byte> encode(const wire::MessageT& message) {
+  flatbuffers::FlatBufferBuilder builder(512);
+  builder.Finish(wire::Message::Pack(builder, &message), wire::MessageIdentifier());
+  const auto* data = reinterpret_cast<const std::byte*>(builder.GetBufferPointer());
+  return {data, data + builder.GetSize()};
+}
+
+Result<wire::MessageT> decode(std::span<const std::byte> frame) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(frame.data());
+  // Our messages nest four deep; a declaration batch has four tables per key.
+  flatbuffers::Verifier verifier(bytes, frame.size(), 8, 5 * kMaxDeclarationsPerCall);
+  if (frame.size() < 12 || !wire::VerifyMessageBuffer(verifier))
+    return malformed(fmt::format("{} bytes that do not verify", frame.size()));
+  const wire::Message* root = wire::GetMessage(bytes);
+  if (root->body_type() == wire::Body::NONE || root->body_type() > wire::Body::MAX ||
+      root->body() == nullptr)
+    return malformed("no known body");
+  wire::MessageT message;
+  root->UnPackTo(&message);
+  return message;
+}
+
+std::unique_ptr<wire::ErrorT> to_wire(const Status& status) {
+  auto out = std::make_unique<wire::ErrorT>();
+  out->code = static_cast<std::uint8_t>(status.code());
+  out->what = status.what();
+  out->peer = status.peer();
+  out->hint = status.hint();
+  return out;
+}
+
+Status from_wire(const std::unique_ptr<wire::ErrorT>& error) {
+  if (!error || error->code == 0) return {};
+  const Code code =
+      in_range(error->code, Code::kSystem) ? static_cast<Code>(error->code) : Code::kProtocol;
+  return Status(code, error->what).with_peer(error->peer).with_hint(error->hint);
+}
+
+std::unique_ptr<wire::MemberT> to_wire(const Member& member) {
+  auto out = std::make_unique<wire::MemberT>();
+  out->role = static_cast<wire::Role>(member.role);
+  out->rank = member.rank;
+  out->incarnation = member.incarnation;
+  out->name = member.name;
+  out->control_address = member.control_address;
+  out->data_address = member.data_address;
+  return out;
+}
+
+Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member) {
+  if (!member || member->role > wire::Role::MAX || member->incarnation == 0 ||
+      member->name.size() > kMaxNameBytes)
+    return malformed("a member that makes no sense");
+  return Member{
+      static_cast<Role>(member->role), member->rank,        member->incarnation, member->name,
+      member->control_address,         member->data_address};
+}
+
+std::unique_ptr<wire::RegionT> to_wire(const RemoteRegion& region) {
+  auto out = std::make_unique<wire::RegionT>();
+  out->provider = static_cast<std::uint8_t>(region.provider);
+  out->version = region.version;
+  out->rails = region.rails;
+  out->incarnation = region.incarnation;
+  out->base = region.base;
+  out->length = region.length;
+  out->keys.assign(region.key.begin(), region.key.end());
+  return out;
+}
+
+Result<RemoteRegion> from_wire(const std::unique_ptr<wire::RegionT>& region) {
+  if (!region || region->version != RemoteRegion::kVersion || region->keys.size() != kMaxRails)
+    return malformed("a region descriptor of another version");
+  RemoteRegion out;
+  out.provider = static_cast<ProviderKind>(region->provider);
+  out.rails = region->rails;
+  out.incarnation = region->incarnation;
+  out.base = region->base;
+  out.length = region->length;
+  std::copy_n(region->keys.begin(), kMaxRails, out.key.begin());
+  return out;
+}
+
+std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
+  const TensorSpec& spec = declaration.spec;
+  auto out = std::make_unique<wire::DeclarationT>();
+  out->key = declaration.key;
+  out->name = spec.name;
+  out->shape = spec.shape;
+  out->gradient_dtype = static_cast<std::uint8_t>(spec.gradient_dtype);
+  out->parameter_dtype = static_cast<std::uint8_t>(spec.parameter_dtype);
+  out->reduce = static_cast<std::uint8_t>(spec.reduce);
+  out->priority = spec.priority;
+  out->from_worker_0 = spec.from_worker_0;
+  out->optimizer = std::make_unique<wire::OptimizerT>();
+  out->optimizer->kind = static_cast<std::uint8_t>(spec.optimizer.kind);
+  out->optimizer->momentum_form = static_cast<std::uint8_t>(spec.optimizer.momentum_form);
+  out->optimizer->epsilon_form = static_cast<std::uint8_t>(spec.optimizer.epsilon_form);
+  out->optimizer->learning_rate = spec.optimizer.learning_rate;
+  out->optimizer->momentum = spec.optimizer.momentum;
+  out->optimizer->beta1 = spec.optimizer.beta1;
+  out->optimizer->beta2 = spec.optimizer.beta2;
+  out->optimizer->epsilon = spec.optimizer.epsilon;
+  out->optimizer->weight_decay = spec.optimizer.weight_decay;
+  out->initializer = std::make_unique<wire::InitializerT>();
+  out->initializer->kind = static_cast<std::uint8_t>(spec.initializer.kind);
+  out->initializer->a = spec.initializer.a;
+  out->initializer->b = spec.initializer.b;
+  out->initializer->seed = spec.initializer.seed;
+  return out;
+}
+
+Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& in) {
+  if (!in || !in_range(in->gradient_dtype, DType::kBfloat16) ||
+      !in_range(in->parameter_dtype, DType::kBfloat16) || !in_range(in->reduce, Reduce::kMean))
+    return malformed("a declaration with an unknown dtype or reduction");
+  Declaration out;
+  out.key = in->key;
+  out.spec.name = in->name;
+  out.spec.shape = in->shape;
+  out.spec.gradient_dtype = static_cast<DType>(in->gradient_dtype);
+  out.spec.parameter_dtype = static_cast<DType>(in->parameter_dtype);
+  out.spec.reduce = static_cast<Reduce>(in->reduce);
+  out.spec.priority = in->priority;
+  out.spec.from_worker_0 = in->from_worker_0;
+  PENSTOCK_ASSIGN_OR_RETURN(out.spec.optimizer, optimizer_from_wire(in->optimizer));
+  PENSTOCK_ASSIGN_OR_RETURN(out.spec.initializer, initializer_from_wire(in->initializer));
+  PENSTOCK_RETURN_IF_ERROR(validate(out));
+  return out;
+}
+
+Result<std::vector<Declaration>> from_wire(
+    const std::vector<std::unique_ptr<wire::DeclarationT>>& declarations) {
+  if (declarations.size() > kMaxDeclarationsPerCall) return malformed("too many declarations");
+  return convert_all<Declaration>(declarations);
+}
+
+Result<std::vector<RemoteRegion>> from_wire(
+    const std::vector<std::unique_ptr<wire::RegionT>>& regions) {
+  return convert_all<RemoteRegion>(regions);
+}
+
+Result<std::vector<Member>> from_wire(const std::vector<std::unique_ptr<wire::MemberT>>& members) {
+  return convert_all<Member>(members);
+}
+
+Result<Token> token_from_wire(const std::vector<std::uint8_t>& bytes) {
+  Token token{};
+  if (bytes.size() != token.size()) return malformed("a token of another size");
+  std::copy(bytes.begin(), bytes.end(), token.begin());
+  return token;
+}
+
+}  // namespace penstock

@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/protocol/tensor_spec.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "engine/protocol/limits.h"
+
+namespace penstock {
+
+std::uint64_t TensorSpec::elements() const {
+  std::uint64_t product = 1;
+  for (const std::uint64_t dimension : shape) product *= dimension;
+  return product;
+}
+
+std::size_t TensorSpec::slot_element_bytes() const {
+  return std::max(dtype_bytes(gradient_dtype), dtype_bytes(parameter_dtype));
+}
+
+std::string describe(const Declaration& declaration) {
+  if (declaration.spec.name.empty()) return fmt::format("key {}", declaration.key);
+  return fmt::format("key {} '{}'", declaration.key, declaration.spec.name);
+}
+
+Status validate(const Declaration& declaration) {
+  const TensorSpec& spec = declaration.spec;
+  const auto invalid = [&](std::string why) {
+    return Status(Code::kInvalidArgument, fmt::format("{}: {}", describe(declaration), why));
+  };
+  if (spec.name.size() > kMaxNameBytes)
+    return Status(Code::kInvalidArgument,
+                  fmt::format("key {}: a name of {} bytes; at most {}", declaration.key,
+                              spec.name.size(), kMaxNameBytes));
+  if (spec.shape.empty()) return invalid("the shape has no dimension");
+  if (spec.shape.size() > kMaxDimensions)
+    return invalid(fmt::format("{} dimensions; at most {}", spec.shape.size(), kMaxDimensions));
+  std::uint64_t product = 1;
+  for (const std::uint64_t dimension : spec.shape) {
+    if (dimension == 0) return invalid(fmt::format("an empty dimension in shape {}", spec.shape));
+    if (dimension > kMaxElements / product)
+      return invalid(fmt::format("shape {} has more than {} elements", spec.shape, kMaxElements));
+    product *= dimension;
+  }
+  if (Status status = validate(spec.optimizer); !status.ok()) return invalid(status.what());
+  if (Status status = validate(spec.initializer); !status.ok()) return invalid(status.what());
+  return {};
+}
+
+std::string difference(const TensorSpec& a, const TensorSpec& b) {
+  if (a.shape != b.shape) return fmt::format("shape {} against {}", a.shape, b.shape);
+  if (a.gradient_dtype != b.gradient_dtype)
+    return fmt::format("gradient dtype {} against {}", dtype_name(a.gradient_dtype),
+                       dtype_name(b.gradient_dtype));
+  if (a.parameter_dtype != b.parameter_dtype)
+    return fmt::format("parameter dtype {} against {}", dtype_name(a.parameter_dtype),
+                       dtype_name(b.parameter_dtype));
+  if (a.optimizer.kind != b.optimizer.kind)
+    return fmt::format("optimizer {} against {}", optimizer_name(a.optimizer.kind),
+                       optimizer_name(b.optimizer.kind));
+  if (!(a.optimizer == b.optimizer)) return "the optimizer's options";
+  if (a.reduce != b.reduce) return "sum against mean";
+  if (a.name != b.name) return fmt::format("name '{}' against '{}'", a.name, b.name);
+  if (a.priority != b.priority)
+    return fmt::format("priority {} against {}", a.priority, b.priority);
+  if (!(a == b)) return "the initial values";
+  return {};
+}
+
+}  // namespace penstock

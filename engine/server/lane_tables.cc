@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/server/lane_tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/protocol/limits.h"
+
+namespace penstock {
+namespace {
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+}  // namespace
+
+Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
+                                                       std::span<const Declaration> batch,
+                                                       const LanePlacement& placement,
+                                                       std::uint32_t workers, Device& device) {
+  std::unique_ptr<LaneTables> self(new LaneTables());
+  self->order_ = order;
+  self->placement_ = placement;
+  self->lent.resize(workers);
+  for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, {}});
+  for (const SlicePlace& place : placement.slices) {
+    const TensorSpec& spec = batch[place.declaration].spec;
+    self->storage_.push_back({self->elements_, self->wire_bytes_});
+    self->elements_ += round_up(place.elements.count, kSliceAlignment);
+    if (spec.parameter_dtype != DType::kFloat32)
+      self->wire_bytes_ += round_up(place.elements.count * dtype_bytes(spec.parameter_dtype), 64);
+    self->planes_ = std::max(self->planes_, state_planes(spec.optimizer.kind));
+    ++self->keys_[place.declaration].slices;
+  }
+  if (Status taken = self->take_memory(workers, device); !taken.ok()) return taken;
+  return self;
+}
+
+Status LaneTables::take_memory(std::uint32_t workers, Device& device) {
+  const std::uint64_t array_bytes = (1 + planes_) * elements_ * sizeof(float);
+  PENSTOCK_ASSIGN_OR_RETURN(arrays_, HostMemory::allocate(array_bytes));
+  PENSTOCK_ASSIGN_OR_RETURN(
+      arrays_region_, device.register_memory(arrays_.bytes(), MemoryKind::kHost, Access::kLocal));
+  PENSTOCK_ASSIGN_OR_RETURN(wire_, HostMemory::allocate(wire_bytes_));
+  if (wire_bytes_ > 0) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        wire_region_, device.register_memory(wire_.bytes(), MemoryKind::kHost, Access::kLocal));
+  }
+  slots_.resize(workers);
+  for (Rank worker = 0; worker < workers; ++worker) {
+    Slots& slots = slots_[worker];
+    PENSTOCK_ASSIGN_OR_RETURN(slots.memory, HostMemory::allocate(placement_.slots_bytes));
+    PENSTOCK_ASSIGN_OR_RETURN(
+        slots.region, device.register_memory(slots.memory.bytes(), MemoryKind::kHost,
+                                             Access::kRemoteWrite, scope_of_worker(worker)));
+  }
+  return {};
+}
+
+void* LaneTables::wire(const SliceStorage& at, DType dtype) const {
+  return dtype == DType::kFloat32 ? nullptr : wire_.bytes().data() + at.wire_offset;
+}
+
+const MemoryRegion& LaneTables::outgoing(DType dtype) const {
+  return dtype == DType::kFloat32 ? *arrays_region_ : *wire_region_;
+}
+
+std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) const {
+  return dtype == DType::kFloat32 ? at.first * sizeof(float) : at.wire_offset;
+}
+
+std::uint64_t LaneTables::memory_bytes() const {
+  return (1 + planes_) * elements_ * sizeof(float) + wire_bytes_ +
+         slots_.size() * placement_.slots_bytes;
+}
+
+}  // namespace penstock

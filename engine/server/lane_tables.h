@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What one committed declaration batch needs on one lane: parameters, state and outgoing copies of
+// the lane's slices, and every worker's slots. Allocated by the control loop, then handed to the
+// lane, which owns it until its last key is removed.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/protocol/shard_map.h"
+#include "engine/runtime/host_memory.h"
+#include "transport/api/device.h"
+
+namespace penstock {
+
+// One key of the batch, as far as this lane holds slices of it.
+struct KeyTable {
+  Declaration declaration;
+  std::uint32_t slices = 0;  // of this key on this lane, not yet removed
+  Round folded_for = 0;      // the round `coefficients` belong to; 0 is none
+  Coefficients coefficients{};
+};
+
+// Where one slice lives inside the batch's arrays.
+struct SliceStorage {
+  std::uint64_t first = 0;        // element in parameters and in each state plane
+  std::uint64_t wire_offset = 0;  // bytes in `outgoing`
+};
+
+class LaneTables {
+ public:
+  // Takes all memory and registers it. kExhausted naming the batch's size.
+  static Result<std::unique_ptr<LaneTables>> create(std::uint64_t order,
+                                                    std::span<const Declaration> batch,
+                                                    const LanePlacement& placement,
+                                                    std::uint32_t workers, Device& device);
+
+  std::uint64_t order() const { return order_; }
+  const LanePlacement& placement() const { return placement_; }
+  const SliceStorage& storage(std::size_t index) const { return storage_[index]; }
+  std::vector<KeyTable>& keys() { return keys_; }
+
+  float* parameters(const SliceStorage& at) const { return arrays_.as<float>() + at.first; }
+  float* state(const SliceStorage& at, std::uint32_t plane) const {
+    return arrays_.as<float>() + (plane + 1) * elements_ + at.first;
+  }
+  // The copy that workers receive: the masters themselves for float32.
+  void* wire(const SliceStorage& at, DType dtype) const;
+  const MemoryRegion& outgoing(DType dtype) const;
+  std::uint64_t outgoing_offset(const SliceStorage& at, DType dtype) const;
+
+  std::byte* slot(Rank worker, const SlicePlace& place, Round round) const {
+    return slots_[worker].memory.bytes().data() + place.slot_offset +
+           (round & 1U) * place.slot_bytes;
+  }
+  const MemoryRegion& slots(Rank worker) const { return *slots_[worker].region; }
+
+  // Set once the worker has lent its buffers; [declaration].
+  std::vector<std::vector<RemoteRegion>> lent;  // [worker]
+
+  std::uint64_t memory_bytes() const;  // parameters, state, outgoing copies and slots
+
+ private:
+  LaneTables() = default;
+  Status take_memory(std::uint32_t workers, Device& device);
+
+  struct Slots {
+    HostMemory memory;
+    std::unique_ptr<MemoryRegion> region;
+  };
+
+  std::uint64_t order_ = 0;
+  LanePlacement placement_;
+  std::vector<SliceStorage> storage_;
+  std::vector<KeyTable> keys_;
+  std::uint64_t elements_ = 0;  // of all slices, each rounded up to kSliceAlignment
+  std::uint32_t planes_ = 0;    // state planes of the greediest optimizer of the batch
+  std::uint64_t wire_bytes_ = 0;
+  HostMemory arrays_;  // float[1 + planes_][elements_]
+  HostMemory wire_;
+  std::unique_ptr<MemoryRegion> arrays_region_;
+  std::unique_ptr<MemoryRegion> wire_region_;
+  std::vector<Slots> slots_;  // [worker]
+};
+
+}  // namespace penstock

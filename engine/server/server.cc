@@ -1,0 +1,311 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/server/server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/protocol/limits.h"
+#include "transport/base/log.h"
+
+namespace penstock {
+
+Server::Server(const Clock& clock, Device& device, ControlHub& hub, const KernelTable& kernels,
+               LaneHost& host, ServerOptions options)
+    : clock_(clock),
+      device_(device),
+      kernels_(kernels),
+      host_(host),
+      options_(std::move(options)),
+      links_(hub, clock, *this, options_.detect_ns) {}
+
+Status Server::start() {
+  self_ = {Role::kServer,    options_.rank, options_.incarnation, options_.name, {},
+           device_.address()};
+  PENSTOCK_ASSIGN_OR_RETURN(self_.control_address, links_.listen(options_.listen_address));
+  join_deadline_ns_ = clock_.now_ns() + options_.join_timeout_ns;
+  PENSTOCK_ASSIGN_OR_RETURN(scheduler_,
+                            links_.connect(options_.scheduler_address, join_deadline_ns_));
+  return {};
+}
+
+std::size_t Server::run_once() {
+  if (finished()) return links_.run_once();
+  std::size_t done = links_.run_once() + device_.progress() + take_notices();
+  if (!joined_ && clock_.now_ns() >= join_deadline_ns_) {
+    finish(Status(Code::kTimeout, "the job did not start: some member never joined")
+               .with_peer(options_.scheduler_address));
+    ++done;
+  }
+  return done;
+}
+
+bool Server::arm() { return true; }
+
+TimeNs Server::next_deadline_ns() const {
+  return std::min(links_.next_deadline_ns(), joined_ ? kNever : join_deadline_ns_);
+}
+
+std::optional<Status> Server::finished() const {
+  MutexLock lock(mutex_);
+  return finished_;
+}
+
+void Server::finish(Status status) {
+  MutexLock lock(mutex_);
+  if (!finished_) finished_ = std::move(status);
+}
+
+std::uint32_t Server::live_workers() const {
+  return static_cast<std::uint32_t>(std::count_if(worker_links_.begin(), worker_links_.end(),
+                                                  [](const WorkerLink& w) { return !w.gone; }));
+}
+
+void Server::command(std::uint32_t lane, ServerLaneCommand&& command) {
+  CHECK(lanes_[lane]->command(std::move(command)), "lane {} does not take commands", lane);
+}
+
+// ---- links --------------------------------------------------------------------------------------
+
+void Server::on_link_up(ChannelId link) {
+  wire::JoinT join;
+  join.wire_version = kWireVersion;
+  join.member = to_wire(self_);
+  links_.send(link, std::move(join));
+}
+
+void Server::on_message(ChannelId link, wire::MessageT& message) {
+  if (link == scheduler_) return on_scheduler_message(message);
+  if (const auto rank = rank_of_.find(link); rank != rank_of_.end())
+    return on_worker_message(link, rank->second, message);
+  if (const wire::HelloT* hello = message.body.AsHello()) return on_hello(link, *hello);
+  links_.refuse(link, {Code::kProtocol, "a server expects Hello first"});
+}
+
+void Server::on_link_down(ChannelId link, const Status& reason) {
+  if (link == scheduler_) {
+    scheduler_.reset();
+    if (!joined_) return finish(reason);
+    PENSTOCK_LOG_WARN("server {}: the scheduler is gone, rounds go on: {}", self_.rank,
+                      reason.to_string());
+    if (live_workers() == 0) finish({});
+    return;
+  }
+  const auto rank = rank_of_.find(link);
+  if (rank == rank_of_.end()) return;  // never admitted
+  const Rank worker = rank->second;
+  rank_of_.erase(rank);
+  if (!worker_links_[worker].gone) worker_died(worker, reason);
+}
+
+void Server::on_scheduler_message(wire::MessageT& message) {
+  if (const auto* roster = message.body.AsRoster()) {
+    if (!joined_) on_roster(*roster);
+  } else if (const auto* commit = message.body.AsCommit()) {
+    if (joined_) on_commit(*commit);
+  } else if (const auto* membership = message.body.AsMembership()) {
+    if (joined_) on_membership(*membership);
+  } else if (const auto* stop = message.body.AsStop()) {
+    finish(from_wire(stop->error));
+  } else if (const auto* refused = message.body.AsRefused()) {
+    const Status why = from_wire(refused->error);
+    finish(why.ok() ? Status(Code::kProtocol, "refused without a reason") : why);
+  }
+}
+
+void Server::on_worker_message(ChannelId link, Rank worker, wire::MessageT& message) {
+  if (auto* open = message.body.AsOpenLane()) {
+    on_open_lane(worker, *open);
+  } else if (const auto* lend = message.body.AsLend()) {
+    on_lend(worker, *lend);
+  } else if (message.body.AsLeave() != nullptr) {
+    drop_worker(worker);
+    links_.close(link);
+    rank_of_.erase(link);
+    if (!scheduler_ && live_workers() == 0) finish({});
+  } else {
+    links_.refuse(link, {Code::kProtocol, "a message that workers do not send"});
+    rank_of_.erase(link);
+    worker_died(worker, {Code::kProtocol, "it sent a message that workers do not send"});
+  }
+}
+
+// ---- joining ------------------------------------------------------------------------------------
+
+void Server::on_roster(const wire::RosterT& roster) {
+  Result<std::vector<Member>> members = from_wire(roster.members);
+  if (!members.ok()) return finish(members.status());
+  for (Member& member : *members)
+    if (member.role == Role::kWorker) workers_.push_back(std::move(member));
+  const auto servers = static_cast<std::uint32_t>(members->size() - workers_.size());
+  if (workers_.empty() || workers_.size() > kMaxJobWorkers || servers == 0 ||
+      servers > kMaxJobServers || roster.lanes == 0 || roster.lanes > kMaxLanes ||
+      roster.your_rank >= servers || roster.slice_bytes < kMinSliceBytes ||
+      roster.slice_bytes > kMaxSliceBytes || roster.detect_ns <= 0)
+    return finish(Status(Code::kProtocol, "a roster that makes no sense"));
+  self_.rank = roster.your_rank;
+  job_ = roster.job;
+  links_.set_detect_ns(roster.detect_ns);
+  map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
+  worker_links_.resize(workers_.size());
+  for (std::uint32_t i = 0; i < roster.lanes; ++i) {
+    auto lane = ServerLane::create(i, static_cast<std::uint32_t>(workers_.size()), device_,
+                                   kernels_, waker_);
+    if (!lane.ok()) return finish(lane.status());
+    lanes_.push_back(std::move(*lane));
+    if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return finish(started);
+  }
+  joined_ = true;
+  for (auto& [link, hello] : early_) admit(link, hello);
+  early_.clear();
+}
+
+void Server::on_hello(ChannelId link, const wire::HelloT& hello) {
+  if (joined_) return admit(link, hello);
+  if (early_.size() < kMaxJobWorkers) early_.emplace_back(link, hello);
+}
+
+void Server::admit(ChannelId link, const wire::HelloT& hello) {
+  const Result<Member> member = from_wire(hello.member);
+  if (!member.ok()) return links_.refuse(link, member.status());
+  if (hello.wire_version != kWireVersion || hello.job != job_)
+    return links_.refuse(link, {Code::kStale, "another job or another version of Penstock"});
+  if (member->role != Role::kWorker || member->rank >= workers_.size() ||
+      workers_[member->rank].incarnation != member->incarnation)
+    return links_.refuse(link, {Code::kStale, "the roster does not know " + describe(*member)});
+  WorkerLink& worker = worker_links_[member->rank];
+  if (worker.up || worker.gone)
+    return links_.refuse(link, {Code::kAlreadyExists, describe(*member) + " was connected before"});
+  worker = {link, true, false};
+  rank_of_[link] = member->rank;
+  links_.send(link, wire::WelcomeT{});
+}
+
+// ---- keys ---------------------------------------------------------------------------------------
+
+void Server::on_commit(const wire::CommitT& commit) {
+  if (commit.kind == wire::CollectiveKind::Declare) {
+    if (Status added = add_tables(commit); !added.ok()) {
+      PENSTOCK_LOG_ERROR("server {}: {}", self_.rank, added.to_string());
+      batches_[commit.order].failed = added;
+    }
+    std::vector<HeldLend> held = std::move(held_);
+    held_.clear();
+    for (const HeldLend& lend : held) on_lend(lend.worker, lend.message);
+  } else if (commit.kind == wire::CollectiveKind::Remove) {
+    for (const Key key : commit.keys)
+      if (Status removed = map_->remove(key); !removed.ok()) return finish(removed);
+    for (std::uint32_t i = 0; i < lanes_.size(); ++i) command(i, RemoveKeys{commit.keys});
+  }
+}
+
+Status Server::add_tables(const wire::CommitT& commit) {
+  PENSTOCK_ASSIGN_OR_RETURN(const auto batch, from_wire(commit.declarations));
+  PENSTOCK_ASSIGN_OR_RETURN(const Placement placement, map_->add(batch));
+  Batch& record = batches_[commit.order];
+  record.keys = batch.size();
+  record.grants.resize(workers_.size() * lanes_.size());
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    const LanePlacement& mine = placement.lanes[self_.rank * lanes_.size() + lane];
+    if (mine.slices.empty()) continue;
+    PENSTOCK_ASSIGN_OR_RETURN(
+        auto tables, LaneTables::create(commit.order, batch, mine,
+                                        static_cast<std::uint32_t>(workers_.size()), device_));
+    for (Rank worker = 0; worker < workers_.size(); ++worker)
+      record.grants[worker * lanes_.size() + lane] = tables->slots(worker).describe();
+    memory_bytes_.fetch_add(tables->memory_bytes(), std::memory_order_relaxed);
+    command(lane, AddTables{std::move(tables)});
+  }
+  return {};
+}
+
+// A worker lends its parameter buffers of a batch; its slots are the answer.
+void Server::on_lend(Rank worker, const wire::LendT& lend) {
+  const auto batch = batches_.find(lend.order);
+  if (batch == batches_.end()) {
+    if (held_.size() < std::size_t{4} * kMaxJobWorkers) held_.push_back({worker, lend});
+    return;
+  }
+  wire::GrantT grant;
+  grant.order = lend.order;
+  const Batch& record = batch->second;
+  Result<std::vector<RemoteRegion>> regions = from_wire(lend.regions);
+  if (!record.failed.ok()) {
+    grant.error = to_wire(record.failed);
+  } else if (!regions.ok() || regions->size() != record.keys) {
+    grant.error = to_wire({Code::kProtocol, "buffers lent do not match the declaration"});
+  } else {
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+      grant.regions.push_back(to_wire(record.grants[worker * lanes_.size() + lane]));
+      command(lane, LendBuffers{lend.order, worker, *regions});
+    }
+  }
+  links_.send(worker_links_[worker].link, std::move(grant));
+}
+
+// ---- data connections ---------------------------------------------------------------------------
+
+void Server::on_open_lane(Rank worker, wire::OpenLaneT& open) {
+  if (open.lane >= lanes_.size() || open.next.size() > kMaxSlicesPerLane) return;
+  command(open.lane, OpenEndpoint{worker, open.attempt, random_token(),
+                                  clock_.now_ns() + links_.detect_ns(), std::move(open.next)});
+}
+
+std::size_t Server::take_notices() {
+  std::size_t taken = 0;
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
+    for (ServerLaneNotice notice; lanes_[lane]->notice(notice); ++taken) {
+      if (auto* opened = std::get_if<EndpointOpened>(&notice)) {
+        wire::LaneOpenedT message;
+        message.lane = lane;
+        message.attempt = opened->attempt;
+        message.token.assign(opened->token.begin(), opened->token.end());
+        message.next = std::move(opened->next);
+        links_.send(worker_links_[opened->worker].link, std::move(message));
+      } else if (const auto* lost = std::get_if<EndpointLost>(&notice)) {
+        PENSTOCK_LOG_DEBUG("server {} lane {}: data connection of worker {} lost: {}", self_.rank,
+                           lane, lost->worker, lost->reason.to_string());
+        wire::LaneLostT message;
+        message.lane = lane;
+        message.attempt = lost->attempt;
+        links_.send(worker_links_[lost->worker].link, std::move(message));
+      }
+    }
+  return taken;
+}
+
+// ---- who is here --------------------------------------------------------------------------------
+
+void Server::drop_worker(Rank worker) {
+  if (worker_links_[worker].gone) return;
+  worker_links_[worker].gone = true;
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) command(lane, DropWorker{worker});
+}
+
+void Server::on_membership(const wire::MembershipT& membership) {
+  const Result<std::vector<Member>> left = from_wire(membership.left);
+  if (!left.ok()) return;
+  for (const Member& member : *left)
+    if (member.role == Role::kWorker && member.rank < workers_.size()) drop_worker(member.rank);
+}
+
+// Policy "stop": the scheduler ends the job for everybody; without one, this server ends alone.
+void Server::worker_died(Rank worker, const Status& reason) {
+  worker_links_[worker].gone = true;
+  const Status lost =
+      Status(Code::kPeerLost, describe(workers_[worker]) + " is lost: " + reason.to_string());
+  PENSTOCK_LOG_WARN("server {}: {}", self_.rank, lost.to_string());
+  if (!scheduler_) {
+    for (Rank other = 0; other < workers_.size(); ++other)
+      if (!worker_links_[other].gone && worker_links_[other].up)
+        links_.refuse(worker_links_[other].link, lost);
+    return finish(lost);
+  }
+  wire::ReportT report;
+  report.member = to_wire(workers_[worker]);
+  report.error = to_wire(reason);
+  links_.send(*scheduler_, std::move(report));
+}
+
+}  // namespace penstock

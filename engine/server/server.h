@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Server: the role. Its control loop joins the job, allocates what declarations need, opens data
+// connections for workers and notices who left or died; the lanes do the work.
+//
+// Thread: run_once() and everything below it on one thread (LoopThread or by hand); finished() from
+// any thread. Owner: the program. The device, hub, clock and kernels outlive it; the LaneHost's
+// threads are stopped before it is destroyed.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/protocol/shard_map.h"
+#include "engine/runtime/links.h"
+#include "engine/runtime/loop.h"
+#include "engine/server/server_lane.h"
+#include "transport/base/thread_annotations.h"
+
+namespace penstock {
+
+struct ServerOptions {
+  std::string scheduler_address;               // of its control hub
+  std::string listen_address = "127.0.0.1:0";  // where workers' control connections come in
+  std::string name;                            // "host:pid", for people
+  Rank rank = kAnyRank;
+  Incarnation incarnation = 0;          // the device's
+  TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
+  TimeNs join_timeout_ns = kDefaultCallTimeoutNs;
+};
+
+class Server final : public Loop, private LinkHandler {
+ public:
+  Server(const Clock& clock, Device& device, ControlHub& hub, const KernelTable& kernels,
+         LaneHost& host, ServerOptions options);
+
+  // Listens and starts joining. Call once, before the first run_once().
+  Status start();
+
+  std::size_t run_once() override;
+  bool arm() override;
+  int fd() const override { return links_.fd(); }
+  TimeNs next_deadline_ns() const override;
+  Waker& waker() override { return waker_; }
+
+  // Set once the job is over for this server: OK after every worker left, else the reason.
+  std::optional<Status> finished() const;
+
+  std::uint64_t memory_bytes() const {  // parameters, state, outgoing copies and slots; any thread
+    return memory_bytes_.load(std::memory_order_relaxed);
+  }
+  const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
+
+ private:
+  struct WorkerLink {
+    ChannelId link = 0;
+    bool up = false;
+    bool gone = false;  // left or died
+  };
+  struct HeldLend {  // arrived before the commit it belongs to
+    Rank worker;
+    wire::LendT message;
+  };
+
+  void on_link_up(ChannelId link) override;
+  void on_message(ChannelId link, wire::MessageT& message) override;
+  void on_link_down(ChannelId link, const Status& reason) override;
+
+  void on_scheduler_message(wire::MessageT& message);
+  void on_worker_message(ChannelId link, Rank worker, wire::MessageT& message);
+  void on_roster(const wire::RosterT& roster);
+  void on_hello(ChannelId link, const wire::HelloT& hello);
+  void admit(ChannelId link, const wire::HelloT& hello);
+  void on_commit(const wire::CommitT& commit);
+  Status add_tables(const wire::CommitT& commit);
+  void on_lend(Rank worker, const wire::LendT& lend);
+  void on_open_lane(Rank worker, wire::OpenLaneT& open);
+  void on_membership(const wire::MembershipT& membership);
+  void drop_worker(Rank worker);
+  void worker_died(Rank worker, const Status& reason);
+  std::size_t take_notices();
+  void finish(Status status);
+  void command(std::uint32_t lane, ServerLaneCommand&& command);
+  std::uint32_t live_workers() const;
+
+  const Clock& clock_;
+  Device& device_;
+  const KernelTable& kernels_;
+  LaneHost& host_;
+  ServerOptions options_;
+  Links links_;
+  Waker waker_;
+  Member self_;
+  std::uint64_t job_ = 0;
+  std::optional<ChannelId> scheduler_;
+  TimeNs join_deadline_ns_ = kNever;
+  bool joined_ = false;
+  std::vector<Member> workers_;                            // by rank, from the roster
+  std::vector<WorkerLink> worker_links_;                   // by rank
+  std::map<ChannelId, Rank> rank_of_;                      // admitted worker links
+  std::vector<std::pair<ChannelId, wire::HelloT>> early_;  // Hellos before the roster
+  std::unique_ptr<ShardMap> map_;
+  std::vector<std::unique_ptr<ServerLane>> lanes_;
+  struct Batch {
+    std::size_t keys = 0;
+    std::vector<RemoteRegion> grants;  // [worker * lanes + lane]
+    Status failed;
+  };
+  std::map<std::uint64_t, Batch> batches_;  // by commit order
+  std::vector<HeldLend> held_;
+  std::atomic<std::uint64_t> memory_bytes_{0};
+  mutable Mutex mutex_;
+  std::optional<Status> finished_ GUARDED_BY(mutex_);
+};
+
+}  // namespace penstock

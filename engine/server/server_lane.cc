@@ -1,0 +1,296 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/server/server_lane.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "engine/protocol/immediate.h"
+#include "engine/protocol/limits.h"
+#include "engine/server/update.h"
+#include "transport/base/log.h"
+
+namespace penstock {
+namespace {
+
+// Immediates that may arrive between two polls; more wait at their senders.
+constexpr std::uint32_t kQueueDepth = 4096;
+constexpr std::size_t kCommands = 1024;
+
+constexpr std::uint64_t all_of(std::uint32_t workers) {
+  return workers == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << workers) - 1;
+}
+
+void count(std::atomic<std::uint64_t>& counter, std::uint64_t by) {  // one writer: no locked add
+  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ServerLane>> ServerLane::create(std::uint32_t index, std::uint32_t workers,
+                                                       Device& device, const KernelTable& kernels,
+                                                       Waker& control) {
+  PENSTOCK_ASSIGN_OR_RETURN(auto queue, device.create_completion_queue(kQueueDepth));
+  return std::unique_ptr<ServerLane>(
+      new ServerLane(index, workers, device, kernels, control, std::move(queue)));
+}
+
+ServerLane::ServerLane(std::uint32_t index, std::uint32_t workers, Device& device,
+                       const KernelTable& kernels, Waker& control,
+                       std::unique_ptr<CompletionQueue> queue)
+    : index_(index),
+      workers_(workers),
+      device_(device),
+      kernels_(kernels),
+      control_(control),
+      queue_(std::move(queue)),
+      peers_(workers),
+      live_(all_of(workers)),
+      commands_(kCommands),
+      notices_(kCommands) {}
+
+std::size_t ServerLane::run_once() {
+  std::size_t done = 0;
+  for (ServerLaneCommand command; commands_.pop(command); ++done)
+    std::visit([this](auto& body) { handle(body); }, command);
+
+  std::array<Completion, kPollBatch> completions;
+  const std::size_t polled = queue_->poll(completions);
+  for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
+  for (Rank worker = 0; worker < workers_; ++worker)
+    if (!peers_[worker].waiting.empty()) done += post_waiting(worker);
+  return done + polled;
+}
+
+bool ServerLane::arm() { return commands_.empty() && queue_->arm(); }
+
+bool ServerLane::command(ServerLaneCommand&& command) {
+  if (!commands_.push(std::move(command))) return false;
+  waker_.wake();
+  return true;
+}
+
+void ServerLane::tell(ServerLaneNotice&& notice) {
+  // Two notices per attempt at most, and the control loop answers each before the next attempt.
+  CHECK(notices_.push(std::move(notice)), "lane {}: the control loop does not listen", index_);
+  control_.wake();
+}
+
+// ---- the life of a slice, hops 5 to 8 -----------------------------------------------------------
+
+void ServerLane::on_completion(const Completion& completion) {
+  const Rank worker = completion.endpoint;
+  switch (completion.event) {
+    case Event::kImmediate:
+      count(stats_.bytes_in, completion.length);
+      return on_immediate(worker, completion.immediate);
+    case Event::kDisconnected:
+      return on_disconnected(worker);
+    case Event::kMessage:
+      return violate(worker, "a message nobody asked for", completion.length);
+    default:  // a finished answer, or the connection is up: nothing to do
+      return;
+  }
+}
+
+void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
+  const Immediate immediate = decode_immediate(bits);
+  if (immediate.slice >= slices_.size() || slices_[immediate.slice].tables == nullptr)
+    return violate(worker, "no such slice", immediate.slice);
+  if (immediate.kind != SliceKind::kData && immediate.kind != SliceKind::kNothing)
+    return violate(worker, "no such kind of immediate", bits);
+  ServerSlice& slice = slices_[immediate.slice];
+  if (slice.tables->lent[worker].empty())
+    return violate(worker, "a push before its buffers were lent", immediate.slice);
+  const Round round = expand_round(slice.round.round(), immediate.round_low);
+  switch (slice.round.arrive(worker, round, immediate.kind == SliceKind::kNothing)) {
+    case SliceRound::Arrival::kAccepted:
+      return update_while_full(immediate.slice);
+    case SliceRound::Arrival::kDuplicate:
+    case SliceRound::Arrival::kRetired:
+      return count(stats_.duplicates, 1);
+    case SliceRound::Arrival::kFuture:
+      return violate(worker, "a round from the future", round);
+  }
+}
+
+void ServerLane::update_while_full(std::uint32_t index) {
+  ServerSlice& slice = slices_[index];
+  while (slice.round.full(live_)) {
+    update_slice({*slice.tables, slice.index, slice.round.round(), slice.round.contributors(live_),
+                  static_cast<std::uint32_t>(std::popcount(live_)), workers_},
+                 kernels_);
+    count(stats_.updates, 1);
+    slice.round.retire();
+    for (Rank worker = 0; worker < workers_; ++worker)
+      if ((live_ >> worker & 1U) != 0) answer(index, worker);
+  }
+}
+
+void ServerLane::answer(std::uint32_t slice, Rank worker) {
+  Peer& peer = peers_[worker];
+  const bool first_in_line = peer.waiting_from == peer.waiting.size();
+  if (first_in_line && post_answer(slice, worker)) return;
+  if (peer.waiting.size() == peer.waiting.capacity()) {  // drop what was posted; never reallocate
+    peer.waiting.erase(peer.waiting.begin(),
+                       peer.waiting.begin() + static_cast<std::ptrdiff_t>(peer.waiting_from));
+    peer.waiting_from = 0;
+  }
+  peer.waiting.push_back(slice);  // capacity for every slice: see AddTables
+}
+
+bool ServerLane::post_answer(std::uint32_t index, Rank worker) {
+  Peer& peer = peers_[worker];
+  if (peer.endpoint == nullptr || !peer.endpoint->connected() || peer.endpoint->send_free() == 0)
+    return false;
+  const ServerSlice& slice = slices_[index];
+  if (slice.tables == nullptr) return true;  // the key was removed meanwhile
+  const SlicePlace& place = slice.tables->placement().slices[slice.index];
+  const SliceStorage& at = slice.tables->storage(slice.index);
+  const TensorSpec& spec = slice.tables->keys()[place.declaration].declaration.spec;
+  const std::size_t element_bytes = dtype_bytes(spec.parameter_dtype);
+  WorkRequest work;
+  work.opcode = Opcode::kWrite;
+  work.has_immediate = true;
+  work.immediate = encode_immediate(SliceKind::kData, slice.round.round() - 1, index);
+  work.tag = index;
+  work.local = &slice.tables->outgoing(spec.parameter_dtype);
+  work.local_offset = slice.tables->outgoing_offset(at, spec.parameter_dtype);
+  work.length = place.elements.count * element_bytes;
+  work.remote = &slice.tables->lent[worker][place.declaration];
+  work.remote_offset = place.elements.begin * element_bytes;
+  if (!peer.endpoint->post(work).ok()) return false;
+  count(stats_.bytes_out, work.length);
+  return true;
+}
+
+std::size_t ServerLane::post_waiting(Rank worker) {
+  Peer& peer = peers_[worker];
+  std::size_t posted = 0;
+  while (peer.waiting_from < peer.waiting.size() &&
+         post_answer(peer.waiting[peer.waiting_from], worker)) {
+    ++peer.waiting_from;
+    ++posted;
+  }
+  if (peer.waiting_from == peer.waiting.size()) {
+    peer.waiting.clear();
+    peer.waiting_from = 0;
+  }
+  return posted;
+}
+
+// ---- connections --------------------------------------------------------------------------------
+
+// The old connection is closed and drained before the new one exists and before the watermarks are
+// read: nothing it still carried can land afterwards.
+void ServerLane::handle(OpenEndpoint& open) {
+  Peer& peer = peers_[open.worker];
+  if ((live_ >> open.worker & 1U) == 0) return;
+  const Rank worker = open.worker;
+  peer.opening = std::make_unique<OpenEndpoint>(std::move(open));
+  if (peer.endpoint == nullptr) return accept(worker);
+  if (!peer.draining) peer.endpoint->close();
+  peer.draining = true;
+}
+
+void ServerLane::accept(Rank worker) {
+  Peer& peer = peers_[worker];
+  const std::unique_ptr<OpenEndpoint> open = std::move(peer.opening);
+  EndpointOptions options;
+  options.id = worker;
+  options.scope = scope_of_worker(worker);
+  options.token = open->token;
+  options.send_depth = kSendDepth;
+  options.deadline_ns = open->deadline_ns;
+  peer.attempt = open->attempt;
+  auto endpoint = device_.accept(*queue_, options);
+  if (!endpoint.ok()) return tell(EndpointLost{worker, open->attempt, endpoint.status()});
+  peer.endpoint = std::move(*endpoint);
+  queue_missing_answers(worker, open->next);
+
+  EndpointOpened opened{worker, open->attempt, open->token, {}};
+  opened.next.reserve(slices_.size());
+  for (const ServerSlice& slice : slices_) opened.next.push_back(slice.round.next_round(worker));
+  tell(std::move(opened));
+}
+
+// Answers that were posted on the old connection may be lost; the worker said what it has.
+void ServerLane::queue_missing_answers(Rank worker, const std::vector<Round>& next) {
+  Peer& peer = peers_[worker];
+  peer.waiting.clear();
+  peer.waiting_from = 0;
+  for (std::uint32_t i = 0; i < slices_.size(); ++i)
+    if (slices_[i].tables != nullptr && (i < next.size() ? next[i] : 0) < slices_[i].round.round())
+      peer.waiting.push_back(i);
+}
+
+void ServerLane::on_disconnected(Rank worker) {
+  Peer& peer = peers_[worker];
+  const Status reason = peer.endpoint->status();
+  peer.endpoint.reset();
+  peer.draining = false;
+  if (peer.opening != nullptr) return accept(worker);
+  if ((live_ >> worker & 1U) != 0) tell(EndpointLost{worker, peer.attempt, reason});
+}
+
+void ServerLane::violate(Rank worker, const char* what, std::uint64_t value) {
+  PENSTOCK_LOG_WARN("lane {}: worker {} broke the protocol: {} ({}); closing its data connection",
+                    index_, worker, what, value);
+  Peer& peer = peers_[worker];
+  if (peer.endpoint != nullptr && !peer.draining) peer.endpoint->close();
+  peer.draining = true;
+}
+
+// ---- keys and membership ------------------------------------------------------------------------
+
+void ServerLane::handle(AddTables& add) {
+  const auto& places = add.tables->placement().slices;
+  for (std::uint32_t i = 0; i < places.size(); ++i) {
+    if (places[i].slice >= slices_.size()) slices_.resize(places[i].slice + 1);
+    CHECK(slices_[places[i].slice].tables == nullptr, "slice {} is taken", places[i].slice);
+    slices_[places[i].slice] = {add.tables.get(), i, {}};
+  }
+  // A slice waits at most once per worker, twice while a new round overtakes a resumed answer.
+  for (Peer& peer : peers_) peer.waiting.reserve(4 * slices_.size());
+  tables_.push_back(std::move(add.tables));
+}
+
+void ServerLane::handle(RemoveKeys& remove) {
+  for (ServerSlice& slice : slices_) {
+    if (slice.tables == nullptr) continue;
+    const SlicePlace& place = slice.tables->placement().slices[slice.index];
+    KeyTable& key = slice.tables->keys()[place.declaration];
+    if (std::find(remove.keys.begin(), remove.keys.end(), key.declaration.key) == remove.keys.end())
+      continue;
+    --key.slices;
+    slice = {};
+  }
+  std::erase_if(tables_, [](const std::unique_ptr<LaneTables>& tables) {
+    return std::all_of(tables->keys().begin(), tables->keys().end(),
+                       [](const KeyTable& key) { return key.slices == 0; });
+  });
+}
+
+void ServerLane::handle(LendBuffers& lend) {
+  for (const auto& tables : tables_)
+    if (tables->order() == lend.order) tables->lent[lend.worker] = std::move(lend.regions);
+}
+
+void ServerLane::handle(DropWorker& drop) {
+  Peer& peer = peers_[drop.worker];
+  live_ &= ~(std::uint64_t{1} << drop.worker);
+  peer.opening.reset();
+  peer.waiting.clear();
+  peer.waiting_from = 0;
+  if (peer.endpoint != nullptr && !peer.draining) {
+    peer.endpoint->close();
+    peer.draining = true;
+  }
+  for (std::uint32_t i = 0; i < slices_.size(); ++i)
+    if (slices_[i].tables != nullptr) update_while_full(i);
+}
+
+}  // namespace penstock

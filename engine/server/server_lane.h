@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// ServerLane: one thread's worth of a server. It polls its completion queue, decides when a slice's
+// round is full, runs the fused update on it at once, while the slice is still in cache, and writes
+// the parameters back to every live worker. It owns its slices, their memory and its endpoints.
+//
+// Thread: run_once(), arm() and everything private: the lane's thread. command() and notice():
+// the server's control loop, which is the only other thread that touches a lane.
+// No lock, allocation, log or blocking call on the normal path of run_once().
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "engine/runtime/loop.h"
+#include "engine/runtime/waker.h"
+#include "engine/server/lane_tables.h"
+#include "engine/server/slice_round.h"
+#include "kernels/table.h"
+#include "transport/base/ring.h"
+
+namespace penstock {
+
+// Control loop → lane.
+struct AddTables {
+  std::unique_ptr<LaneTables> tables;
+};
+struct RemoveKeys {
+  std::vector<Key> keys;
+};
+struct LendBuffers {  // where `worker` wants the parameters of each declaration of a batch
+  std::uint64_t order = 0;
+  Rank worker = 0;
+  std::vector<RemoteRegion> regions;
+};
+struct OpenEndpoint {  // `next`: per slice, the first round the worker has not received
+  Rank worker = 0;
+  std::uint32_t attempt = 0;
+  Token token{};
+  TimeNs deadline_ns = 0;
+  std::vector<Round> next;
+};
+struct DropWorker {  // it left or died: closes its endpoint; rounds go on without it
+  Rank worker = 0;
+};
+using ServerLaneCommand =
+    std::variant<std::monostate, AddTables, RemoveKeys, LendBuffers, OpenEndpoint, DropWorker>;
+
+// Lane → control loop.
+struct EndpointOpened {  // `next`: per slice, the first round of this worker's that has not arrived
+  Rank worker = 0;
+  std::uint32_t attempt = 0;
+  Token token{};
+  std::vector<Round> next;
+};
+struct EndpointLost {
+  Rank worker = 0;
+  std::uint32_t attempt = 0;
+  Status reason;
+};
+using ServerLaneNotice = std::variant<std::monostate, EndpointOpened, EndpointLost>;
+
+struct ServerLaneStats {  // written by the lane, read by anyone
+  std::atomic<std::uint64_t> updates{0};
+  std::atomic<std::uint64_t> bytes_in{0};
+  std::atomic<std::uint64_t> bytes_out{0};
+  std::atomic<std::uint64_t> duplicates{0};
+};
+
+class ServerLane final : public Loop {
+ public:
+  static Result<std::unique_ptr<ServerLane>> create(std::uint32_t index, std::uint32_t workers,
+                                                    Device& device, const KernelTable& kernels,
+                                                    Waker& control);
+
+  std::size_t run_once() override;
+  bool arm() override;
+  int fd() const override { return queue_->fd(); }
+  TimeNs next_deadline_ns() const override { return kNever; }
+  Waker& waker() override { return waker_; }
+
+  bool command(ServerLaneCommand&& command);  // false when the ring is full: try again
+  bool notice(ServerLaneNotice& notice) { return notices_.pop(notice); }
+  const ServerLaneStats& stats() const { return stats_; }
+
+ private:
+  struct Peer {  // one worker, as this lane sees it
+    std::unique_ptr<Endpoint> endpoint;
+    std::uint32_t attempt = 0;
+    bool draining = false;                  // closed; kDisconnected has not come yet
+    std::unique_ptr<OpenEndpoint> opening;  // waits for that
+    std::vector<std::uint32_t>
+        waiting;  // slices whose answer could not be posted yet, oldest first
+    std::size_t waiting_from = 0;
+  };
+  struct ServerSlice {
+    LaneTables* tables = nullptr;  // nullptr: this index is free
+    std::uint32_t index = 0;       // in the placement
+    SliceRound round;
+  };
+
+  ServerLane(std::uint32_t index, std::uint32_t workers, Device& device, const KernelTable& kernels,
+             Waker& control, std::unique_ptr<CompletionQueue> queue);
+
+  void handle(std::monostate) {}
+  void handle(AddTables& add);
+  void handle(RemoveKeys& remove);
+  void handle(LendBuffers& lend);
+  void handle(OpenEndpoint& open);
+  void handle(DropWorker& drop);
+
+  void on_completion(const Completion& completion);
+  void on_immediate(Rank worker, std::uint32_t immediate);
+  void on_disconnected(Rank worker);
+  void update_while_full(std::uint32_t slice);
+  void answer(std::uint32_t slice, Rank worker);
+  bool post_answer(std::uint32_t slice, Rank worker);
+  std::size_t post_waiting(Rank worker);
+  void accept(Rank worker);
+  void queue_missing_answers(Rank worker, const std::vector<Round>& next);
+  void violate(Rank worker, const char* what, std::uint64_t value);
+  void tell(ServerLaneNotice&& notice);
+
+  const std::uint32_t index_;
+  const std::uint32_t workers_;
+  Device& device_;
+  const KernelTable& kernels_;
+  Waker& control_;
+  std::unique_ptr<CompletionQueue> queue_;  // before peers_: endpoints die first
+  std::vector<Peer> peers_;                 // [worker]
+  std::vector<ServerSlice> slices_;         // [slice index]
+  std::vector<std::unique_ptr<LaneTables>> tables_;
+  std::uint64_t live_;  // bitmap of workers whose contribution is waited for
+  Ring<ServerLaneCommand> commands_;
+  Ring<ServerLaneNotice> notices_;
+  Waker waker_;
+  ServerLaneStats stats_;
+};
+
+}  // namespace penstock

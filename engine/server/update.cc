@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/server/update.h"
+
+#include <array>
+
+#include "engine/protocol/limits.h"
+#include "kernels/initializer.h"
+
+namespace penstock {
+namespace {
+
+void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
+  LaneTables& tables = update.tables;
+  const SlicePlace& place = tables.placement().slices[update.index];
+  const SliceStorage& at = tables.storage(update.index);
+  const Declaration& declaration = tables.keys()[place.declaration].declaration;
+  const TensorSpec& spec = declaration.spec;
+  float* const parameters = tables.parameters(at);
+  if (!spec.from_worker_0)
+    initialize(spec.initializer, declaration.key, place.elements.begin,
+               {parameters, place.elements.count});
+  else if ((update.contributors & 1U) != 0)
+    kernels.decode(tables.slot(0, place, 0), spec.parameter_dtype, parameters,
+                   place.elements.count);
+  if (void* const wire = tables.wire(at, spec.parameter_dtype))
+    kernels.encode(parameters, wire, spec.parameter_dtype, place.elements.count);
+}
+
+}  // namespace
+
+void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
+  if (update.round == 0) return initialize_slice(update, kernels);
+  LaneTables& tables = update.tables;
+  const SlicePlace& place = tables.placement().slices[update.index];
+  const SliceStorage& at = tables.storage(update.index);
+  KeyTable& key = tables.keys()[place.declaration];
+  const TensorSpec& spec = key.declaration.spec;
+  if (key.folded_for != update.round) {
+    key.coefficients = fold(spec.optimizer, update.round);
+    key.folded_for = update.round;
+  }
+  std::array<const void*, kMaxJobWorkers> gradients{};
+  for (Rank worker = 0; worker < update.workers; ++worker)
+    if ((update.contributors >> worker & 1U) != 0)
+      gradients[worker] = tables.slot(worker, place, update.round);
+
+  UpdateArgs args;
+  args.gradients = gradients.data();
+  args.workers = update.workers;
+  args.gradient_dtype = spec.gradient_dtype;
+  args.parameters = tables.parameters(at);
+  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer.kind); ++plane)
+    args.state[plane] = tables.state(at, plane);
+  args.wire = tables.wire(at, spec.parameter_dtype);
+  args.wire_dtype = spec.parameter_dtype;
+  args.count = place.elements.count;
+  args.scale = spec.reduce == Reduce::kMean ? 1.0F / static_cast<float>(update.live) : 1.0F;
+  kernels.update(spec.optimizer.kind, key.coefficients, args);
+}
+
+}  // namespace penstock

@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// One declared key on a worker: its buffers, and how far its rounds are. The user's threads start a
+// round and wait for it; every lane that holds slices of the key counts them down; the lane that
+// counts to zero finishes the round.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/protocol/tensor_spec.h"
+#include "engine/runtime/wait_point.h"
+#include "transport/api/device.h"
+
+namespace penstock {
+
+class InflightKey {
+ public:
+  InflightKey(Declaration what, std::unique_ptr<MemoryRegion> gradient_buffer,
+              std::unique_ptr<MemoryRegion> parameter_buffer)
+      : declaration(std::move(what)),
+        gradients(std::move(gradient_buffer)),
+        parameters(std::move(parameter_buffer)) {}
+
+  // User's side, one caller at a time: the round begins with every slice missing.
+  void start(Round round) {
+    remaining_.store(slices, std::memory_order_relaxed);
+    started_.store(round + 1, std::memory_order_release);
+  }
+
+  // Lane: one slice of the round that runs is back. True when it was the last.
+  bool slice_done() {
+    if (remaining_.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
+    finished_.store(started_.load(std::memory_order_relaxed), std::memory_order_release);
+    wait_point.notify();
+    return true;
+  }
+
+  // Rounds below these are started, finished. The parameters of a finished round are in the buffer.
+  Round started() const { return started_.load(std::memory_order_acquire); }
+  Round finished() const { return finished_.load(std::memory_order_acquire); }
+  std::uint32_t missing_slices() const { return remaining_.load(std::memory_order_relaxed); }
+
+  const Declaration declaration;
+  const std::unique_ptr<MemoryRegion> gradients;
+  const std::unique_ptr<MemoryRegion> parameters;
+  WaitPoint wait_point;
+
+  // Set by the control loop before the key is handed to lanes or users, constant afterwards.
+  std::uint32_t slices = 0;
+  std::vector<std::uint32_t> lanes;  // that hold slices of it
+
+ private:
+  std::atomic<Round> started_{0};
+  std::atomic<Round> finished_{0};
+  std::atomic<std::uint32_t> remaining_{0};
+};
+
+}  // namespace penstock

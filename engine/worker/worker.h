@@ -1,0 +1,227 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Worker: the role, and the API that training programs call.
+//
+//   worker.join();                                    // the job is complete, servers are connected
+//   worker.declare({{key, spec, gradients, parameters}, …});   // parameters now hold the initial
+//   values for (Round round = 1; …; ++round) {
+//     … fill gradients …
+//     worker.push_pull(key, round);                   // buffers are lent until wait() returns OK
+//     worker.wait(key, round);                        // parameters hold the result of the round
+//   }
+//   worker.leave();
+//
+// join, declare, remove, barrier are collective: every worker makes the same calls in the same
+// order. Each exists as begin_…(), which returns a Ticket at once, and as a blocking call.
+//
+// Threads: the public functions from any thread, except start() and the Loop functions, which
+// belong to whoever runs the control loop. Calls on one key: from one thread at a time. Errors:
+// every wait ends by its deadline, with kTimeout naming what is missing. A lost peer ends every
+// call that needed it with kPeerLost naming it. After failure() the worker takes no more calls.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/protocol/limits.h"
+#include "engine/protocol/shard_map.h"
+#include "engine/runtime/links.h"
+#include "engine/runtime/loop.h"
+#include "engine/worker/worker_lane.h"
+#include "transport/base/thread_annotations.h"
+
+namespace penstock {
+
+struct WorkerOptions {
+  std::string scheduler_address;  // of its control hub
+  std::string name;               // "host:pid", for people
+  Rank rank = kAnyRank;
+  Incarnation incarnation = 0;          // the device's
+  TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
+  TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
+};
+
+// A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
+// gradient_bytes() and parameter_bytes(). They stay registered, and must live, until remove() or
+// the end of the worker.
+struct Tensor {
+  Key key = 0;
+  TensorSpec spec;
+  std::span<std::byte> gradients;
+  std::span<std::byte> parameters;
+};
+
+using Ticket = std::uint64_t;
+
+class Worker final : public Loop, private LinkHandler {
+ public:
+  Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& host,
+         WorkerOptions options);
+  ~Worker() override;
+
+  // Connects to the scheduler; join() waits for the rest. Call once, before the first run_once().
+  Status start();
+
+  // ---- calls of a training program ----
+
+  Status join();
+  // Initial values are in the parameter buffers when it returns. kMismatch if workers disagree,
+  // kAlreadyExists for a declared key: to change a key, remove it first.
+  Status declare(std::vector<Tensor> tensors);
+  Status remove(std::vector<Key> keys);  // no round of them may be running
+  Status barrier();
+  // Ends this worker's part: others go on without it. No round may be running.
+  Status leave();
+
+  Ticket begin_declare(std::vector<Tensor> tensors);
+  Ticket begin_remove(std::vector<Key> keys);
+  Ticket begin_barrier();
+  Ticket begin_leave();
+  Ticket join_ticket() const { return kJoinTicket; }
+  std::optional<Status> poll(Ticket ticket);  // set once when done; then the ticket is gone
+  Status wait(Ticket ticket);                 // the calls' own deadlines end it
+
+  // Starts round `round` of the key: 1, 2, 3, … one at a time. Returns at once; the gradients must
+  // not change and the parameters not be read until the round is finished.
+  // kInvalidArgument for a wrong round, kNotFound for an unknown key, kExhausted when too many
+  // rounds are started at once.
+  Status push_pull(Key key, Round round);
+  // The same with nothing to add: counts as this worker's contribution, receives the parameters.
+  Status push_nothing(Key key, Round round);
+  Result<bool> finished(Key key, Round round);
+  Status wait(Key key, Round round, TimeNs deadline_ns);  // on the clock
+  Status wait(Key key, Round round) { return wait(key, round, call_deadline_ns()); }
+
+  std::optional<Status> failure() const;
+  Rank rank() const;  // after join()
+  std::uint32_t workers() const;
+  std::uint32_t servers() const;
+  TimeNs call_deadline_ns() const { return clock_.now_ns() + options_.call_timeout_ns; }
+
+  // ---- the control loop ----
+
+  std::size_t run_once() override;
+  bool arm() override;
+  int fd() const override { return links_.fd(); }
+  TimeNs next_deadline_ns() const override;
+  Waker& waker() override { return waker_; }
+  const std::vector<std::unique_ptr<WorkerLane>>& lanes() const { return lanes_; }
+
+ private:
+  static constexpr Ticket kJoinTicket = 0;
+
+  struct Operation {
+    WaitPoint wait_point;
+    std::atomic<bool> done{false};
+    Status status;  // written before `done`
+  };
+  // A collective call on its way, or a leave.
+  struct Call {
+    Ticket ticket = 0;
+    enum class Kind : std::uint8_t { kDeclare, kRemove, kBarrier, kLeave } kind = Kind::kBarrier;
+    std::vector<InflightKey*> keys;
+    TimeNs deadline_ns = 0;
+    // kDeclare, after its commit:
+    std::uint64_t order = 0;
+    Placement placement;
+    std::vector<std::vector<RemoteRegion>> grants;  // [server][lane]
+    std::uint32_t grants_missing = 0;
+    std::uint32_t keys_missing = 0;   // not initialised
+    std::uint32_t lanes_missing = 0;  // kRemove: lanes that still hold them
+  };
+  struct LaneLink {  // one data connection
+    std::uint32_t attempt = 0;
+    TimeNs delay_ns = 0;
+    TimeNs retry_ns = kNever;
+    bool up = false;
+    bool asked = false;
+    std::vector<Round> next;
+  };
+  struct ServerLink {
+    Member member;
+    std::optional<ChannelId> link;
+    bool welcome = false;
+    std::vector<LaneLink> lanes;
+  };
+
+  // user's threads (worker.cc)
+  Ticket begin(Call call);
+  Ticket failed_ticket(Status status);
+  Result<std::unique_ptr<InflightKey>> make_key(Tensor& tensor);
+  Status start_round(Key key, Round round, bool nothing);
+  Result<InflightKey*> ready_key(Key key) const REQUIRES(mutex_);
+  Status missing(const InflightKey& key, Round round) const;
+  void complete(Ticket ticket, Status status);
+
+  // control loop (worker_control.cc, worker_links.cc)
+  void on_link_up(ChannelId link) override;
+  void on_message(ChannelId link, wire::MessageT& message) override;
+  void on_link_down(ChannelId link, const Status& reason) override;
+  void on_scheduler_message(wire::MessageT& message);
+  void on_server_message(Rank server, wire::MessageT& message);
+  void on_roster(const wire::RosterT& roster);
+  void on_lane_opened(Rank server, wire::LaneOpenedT& opened);
+  void on_lane_lost(Rank server, const wire::LaneLostT& lost);
+  void lane_down(std::uint32_t lane, ServerDisconnected& down);
+  std::size_t open_lanes();
+  void check_joined();
+  void on_commit(const wire::CommitT& commit);
+  void commit_declare(Call& call, const wire::CommitT& commit);
+  void commit_remove(Call& call, const wire::CommitT& commit);
+  void on_grant(Rank server, const wire::GrantT& grant);
+  void start_initial_round(Call& call);
+  void on_key_initialised(InflightKey* key);
+  void on_keys_removed(std::uint64_t sequence);
+  void finish_call(std::uint64_t sequence, Status status);
+  void drop_keys(const std::vector<InflightKey*>& keys);
+  std::size_t take_calls();
+  void send_call(Call call);
+  void leave_job(Ticket ticket);
+  std::size_t take_notices();
+  std::size_t check_deadlines();
+  void fail(const Status& status);
+  void command(std::uint32_t lane, WorkerLaneCommand&& command);
+  Rank server_of(ChannelId link) const;
+
+  const Clock& clock_;
+  Device& device_;
+  LaneHost& host_;
+  const WorkerOptions options_;
+  Waker waker_;
+
+  // Control loop only.
+  Links links_;
+  Member self_;
+  std::uint64_t job_ = 0;
+  Epoch epoch_ = 0;
+  std::optional<ChannelId> scheduler_;
+  TimeNs join_deadline_ns_ = kNever;
+  std::vector<ServerLink> server_links_;  // [server]
+  std::unique_ptr<ShardMap> map_;
+  std::vector<std::unique_ptr<WorkerLane>> lanes_;
+  std::map<std::uint64_t, Call> running_;  // by collective sequence
+  std::uint64_t next_sequence_ = 0;
+
+  // Shared with user's threads; never touched by lanes.
+  mutable Mutex mutex_;
+  Mutex lane_producer_;  // lanes' rings have one producer at a time
+  std::map<Key, std::unique_ptr<InflightKey>> keys_ GUARDED_BY(mutex_);
+  std::map<Ticket, std::unique_ptr<Operation>> operations_ GUARDED_BY(mutex_);
+  std::deque<Call> calls_ GUARDED_BY(mutex_);
+  Ticket next_ticket_ GUARDED_BY(mutex_) = kJoinTicket + 1;
+  std::optional<Status> failure_ GUARDED_BY(mutex_);
+  Rank rank_ GUARDED_BY(mutex_) = 0;
+  std::uint32_t workers_ GUARDED_BY(mutex_) = 0;
+  std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
+  std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
+  std::atomic<bool> joined_{false};
+  bool left_ = false;  // control loop
+};
+
+}  // namespace penstock
