@@ -78,6 +78,11 @@ Status Status::with_hint(std::string hint) && {
   return std::move(*this);
 }
 
+Status Status::with_system(int error) && {
+  if (detail_) detail_->system = error;
+  return std::move(*this);
+}
+
 const std::string& Status::what() const { return ok() ? kEmpty : detail_->what; }
 const std::string& Status::peer() const { return ok() ? kEmpty : detail_->peer; }
 const std::string& Status::hint() const { return ok() ? kEmpty : detail_->hint; }

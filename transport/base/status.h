@@ -55,6 +55,7 @@ class [[nodiscard]] Status {
   // Each returns the same status with one more fact; no effect on OK.
   Status with_peer(std::string peer) &&;
   Status with_hint(std::string hint) &&;
+  Status with_system(int error) &&;  // errno, where the code says more than kSystem
 
   bool ok() const { return detail_ == nullptr; }
   Code code() const { return ok() ? Code::kOk : detail_->code; }
