@@ -111,9 +111,9 @@ class [[nodiscard]] Result {
 #define PENSTOCK_CONCAT(a, b) PENSTOCK_CONCAT_(a, b)
 
 // Returns the status of `expression` from this function unless it is OK.
-#define PENSTOCK_RETURN_IF_ERROR(expression)                                      \
-  do {                                                                            \
-    if (::penstock::Status status_ = (expression); !status_.ok()) return status_; \
+#define PENSTOCK_RETURN_IF_ERROR(expression)                                         \
+  do {                                                                               \
+    if (::penstock::Status returned = (expression); !returned.ok()) return returned; \
   } while (false)
 
 // Declares or assigns `target` from a Result, or returns its status.

@@ -1,0 +1,145 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "transport/tcp/device.h"
+
+#include <fmt/format.h>
+
+#include "transport/base/random.h"
+#include "transport/tcp/endpoint.h"
+#include "transport/tcp/listener.h"
+#include "transport/tcp/queue.h"
+#include "transport/tcp/region_table.h"
+#include "transport/tcp/socket.h"
+
+namespace penstock {
+namespace tcp {
+namespace {
+
+constexpr std::uint32_t kMaxEndpoints = 1U << 16;  // sockets run out before
+
+class TcpRegion final : public MemoryRegion {
+ public:
+  TcpRegion(RegionTable& table, std::span<std::byte> bytes, std::uint64_t key)
+      : table_(table), bytes_(bytes) {
+    descriptor_.provider = ProviderKind::kTcp;
+    descriptor_.incarnation = table.incarnation();
+    descriptor_.length = bytes.size();
+    descriptor_.key[0] = key;
+  }
+  ~TcpRegion() override { table_.remove(descriptor_.key[0]); }
+  TcpRegion(const TcpRegion&) = delete;
+  TcpRegion& operator=(const TcpRegion&) = delete;
+
+  std::span<std::byte> bytes() const override { return bytes_; }
+  const RemoteRegion& describe() const override { return descriptor_; }
+
+ private:
+  RegionTable& table_;
+  const std::span<std::byte> bytes_;
+  RemoteRegion descriptor_;
+};
+
+class TcpDevice final : public Device {
+ public:
+  TcpDevice(std::unique_ptr<Listener> listener, std::string address, Incarnation incarnation,
+            const SocketBuffers& buffers, const Clock& clock)
+      : listener_(std::move(listener)),
+        address_(std::move(address)),
+        buffers_(buffers),
+        clock_(clock),
+        regions_(incarnation) {}
+
+  ProviderKind kind() const override { return ProviderKind::kTcp; }
+  const Capabilities& capabilities() const override { return capabilities_; }
+  const std::string& address() const override { return address_; }
+
+  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
+                                                        MemoryKind /*kind*/, Access access,
+                                                        PeerScope scope) override {
+    PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t key, regions_.add(bytes, access, scope));
+    return std::unique_ptr<MemoryRegion>(std::make_unique<TcpRegion>(regions_, bytes, key));
+  }
+
+  // A socket holds back what a full queue cannot show, so the depth needs no memory here.
+  Result<std::unique_ptr<CompletionQueue>> create_completion_queue(
+      std::uint32_t /*depth*/) override {
+    PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<TcpQueue> queue, TcpQueue::create(clock_));
+    return std::unique_ptr<CompletionQueue>(std::move(queue));
+  }
+
+  Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
+                                            const EndpointOptions& options) override {
+    PENSTOCK_RETURN_IF_ERROR(check(options));
+    PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress target, parse_device_address(address));
+    PENSTOCK_ASSIGN_OR_RETURN(Connecting connecting, start_connect(target, buffers_));
+    auto endpoint = make_endpoint(queue, nullptr, options);
+    endpoint->start(std::move(connecting.fd), connecting.error, address);
+    return std::unique_ptr<Endpoint>(std::move(endpoint));
+  }
+
+  Result<std::unique_ptr<Endpoint>> accept(CompletionQueue& queue,
+                                           const EndpointOptions& options) override {
+    PENSTOCK_RETURN_IF_ERROR(check(options));
+    auto endpoint = make_endpoint(queue, listener_.get(), options);
+    PENSTOCK_RETURN_IF_ERROR(
+        listener_->await(options.token, static_cast<TcpQueue&>(queue), endpoint->serial()));
+    return std::unique_ptr<Endpoint>(std::move(endpoint));
+  }
+
+  std::size_t progress() override { return listener_->progress(); }
+  int fd() const override { return listener_->fd(); }
+
+ private:
+  static Status check(const EndpointOptions& options) {
+    if (options.send_depth > 0 && options.send_depth <= kMaxSendDepth) return {};
+    return Status(Code::kInvalidArgument,
+                  fmt::format("send_depth {} is not in 1 … {}", options.send_depth, kMaxSendDepth));
+  }
+
+  std::unique_ptr<TcpEndpoint> make_endpoint(CompletionQueue& queue, Listener* listener,
+                                             const EndpointOptions& options) {
+    return std::make_unique<TcpEndpoint>(static_cast<TcpQueue&>(queue), regions_, listener,
+                                         options);
+  }
+
+  const std::unique_ptr<Listener> listener_;
+  const std::string address_;
+  const SocketBuffers buffers_;
+  const Clock& clock_;
+  RegionTable regions_;
+  const Capabilities capabilities_{
+      .maps_remote = false, .max_message_bytes = kMaxMessageBytes, .max_endpoints = kMaxEndpoints};
+};
+
+Result<std::string> advertised_host(const TcpOptions& options) {
+  if (!options.advertise_host.empty()) return resolve_host(options.advertise_host);
+  if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
+    return Status(
+               Code::kInvalidArgument,
+               fmt::format("a device bound to {} needs a host to advertise", options.bind_address))
+        .with_hint("set advertise_host to the address peers reach this machine at");
+  return options.bind_address;
+}
+
+}  // namespace
+}  // namespace tcp
+
+Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const Clock& clock) {
+  constexpr std::uint32_t kMaxBuffer = 1U << 30;
+  if (options.send_buffer_bytes > kMaxBuffer || options.receive_buffer_bytes > kMaxBuffer)
+    return Status(Code::kInvalidArgument, "a socket buffer above 1 GiB");
+  const tcp::SocketBuffers buffers{static_cast<int>(options.send_buffer_bytes),
+                                   static_cast<int>(options.receive_buffer_bytes)};
+  PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
+  PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,
+                            tcp::listen_on(options.bind_address, options.port, buffers));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, tcp::bound_port(socket.get()));
+  PENSTOCK_ASSIGN_OR_RETURN(
+      std::unique_ptr<tcp::Listener> listener,
+      tcp::Listener::create(std::move(socket), options.hello_timeout_ns, clock));
+  const Incarnation incarnation = options.incarnation != 0 ? options.incarnation : random_u64();
+  return std::unique_ptr<Device>(std::make_unique<tcp::TcpDevice>(
+      std::move(listener), tcp::device_address(host, port), incarnation, buffers, clock));
+}
+
+}  // namespace penstock

@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The tcp provider: the transport contract over plain TCP connections, for every network and every
+// machine. Start here; README.md has the map.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "transport/api/device.h"
+
+namespace penstock {
+
+struct TcpOptions {
+  std::string bind_address = "127.0.0.1";  // numeric; "0.0.0.0" for every interface
+  std::uint16_t port = 0;                  // 0: any free one
+  // What peers are told to connect to: a name or number, resolved once at opening. Empty: the bind
+  // address, which must then be a specific one.
+  std::string advertise_host;
+  Incarnation incarnation = 0;  // of this process's life; 0 makes one up
+  // Bytes of socket buffer per connection; 0 leaves the kernel's autotuning on, which is better
+  // unless memory is scarce.
+  std::uint32_t send_buffer_bytes = 0;
+  std::uint32_t receive_buffer_bytes = 0;
+  // A new connection that has not said hello by then, or whose token nobody waits for, is refused.
+  TimeNs hello_timeout_ns = 5 * kSecond;
+};
+
+// Opens the device and starts listening. `clock` outlives it. Errors: kAlreadyExists when the port
+// is taken, kInvalidArgument, kNotFound for an unknown host, kSystem.
+Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const Clock& clock);
+
+}  // namespace penstock

@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "transport/tcp/region_table.h"
+
+#include <thread>
+
+#include "transport/base/random.h"
+
+namespace penstock::tcp {
+namespace {
+
+// A key is its slot's number and 32 random bits, so that a stale or made-up one does not match.
+std::uint32_t slot_of(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
+
+std::uint64_t make_key(std::uint32_t slot) {
+  return (random_u64() & ~std::uint64_t{UINT32_MAX}) | std::uint64_t{1} << 63 | slot;
+}
+
+bool covers(Access has, Access wanted) {
+  return (static_cast<unsigned>(has) & static_cast<unsigned>(wanted)) ==
+         static_cast<unsigned>(wanted);
+}
+
+}  // namespace
+
+RegionTable::RegionTable(Incarnation incarnation)
+    : incarnation_(incarnation), slots_(std::make_unique<Slot[]>(kMaxRegions)) {
+  free_.reserve(kMaxRegions);
+  for (std::uint32_t i = kMaxRegions; i > 0; --i) free_.push_back(i - 1);
+}
+
+Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope) {
+  std::uint32_t index = 0;
+  {
+    MutexLock lock(mutex_);
+    if (free_.empty()) return Status(Code::kExhausted, "register memory: too many regions");
+    index = free_.back();
+    free_.pop_back();
+  }
+  Slot& slot = slots_[index];
+  slot.access = access;
+  slot.scope = scope;
+  slot.key = make_key(index);
+  slot.base = bytes.data();
+  slot.length = bytes.size();
+  const std::uint64_t key = slot.key;
+  // Pairs with the acquire in enter(): who sees the bit sees the fields. Not a store: a landing
+  // that found the slot free may be counted in the word at this moment.
+  slot.state.fetch_or(kValid, std::memory_order_release);
+  return key;
+}
+
+void RegionTable::remove(std::uint64_t key) {
+  Slot& slot = slots_[slot_of(key)];
+  CHECK(slot.key == key, "a region is removed twice");
+  slot.state.fetch_and(~kValid, std::memory_order_acq_rel);
+  // Pairs with the release in Guard::release().
+  while (slot.state.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  MutexLock lock(mutex_);
+  free_.push_back(slot_of(key));
+}
+
+RegionTable::Guard RegionTable::enter(std::uint64_t key) const {
+  if (slot_of(key) >= kMaxRegions) return {};
+  Slot& slot = slots_[slot_of(key)];
+  const std::uint32_t before = slot.state.fetch_add(1, std::memory_order_acquire);
+  Guard guard(&slot.state);
+  if ((before & kValid) == 0 || slot.key != key) return {};
+  return guard;
+}
+
+Code RegionTable::resolve(const Request& request, std::span<std::byte>& bytes) const {
+  if (request.incarnation != incarnation_) return Code::kStale;
+  const Guard guard = enter(request.key);
+  if (!guard) return Code::kStale;
+  const Slot& slot = slots_[slot_of(request.key)];
+  if (slot.scope != kAnyScope && slot.scope != request.scope) return Code::kAccess;
+  if (!covers(slot.access, request.wanted)) return Code::kAccess;
+  // Subtraction, not addition: offset + length may wrap.
+  if (request.offset > slot.length || request.length > slot.length - request.offset)
+    return Code::kAccess;
+  bytes = {slot.base + request.offset, request.length};
+  return Code::kOk;
+}
+
+}  // namespace penstock::tcp
