@@ -38,7 +38,7 @@ Status validate(const InitializerSpec& spec);
 // Counter-based: 64 random bits per element are SplitMix64's mix of (seed, key, element). Uniform
 // is a + (b − a)·u in double, u a multiple of 2⁻⁵³ in [0, 1), rounded once to float (so b itself
 // can appear by rounding). Normal is a + b·z, z the inverse of the normal distribution function by
-// Wichura's rational approximation AS 241 (PPND7, relative error below 1e-7) with a logarithm of
+// Wichura's rational approximation AS 241 (PPND16, error about 1e-16) with a logarithm of
 // our own: only + − × ÷ √ in double, no libm, hence the same bits everywhere. |z| < 8.3. The spec
 // is valid. Thread: any.
 void initialize(const InitializerSpec& spec, std::uint64_t key, std::uint64_t first_element,

@@ -71,19 +71,20 @@ inline constexpr std::uint32_t kMaxStatePlanes = 2;
 std::string_view optimizer_name(OptimizerKind kind);
 std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
-// What the kernels need of a spec at one step: folded in double, rounded once to float.
+// What the kernels need of a spec at one step: folded in double, rounded once to float. Signs are
+// folded in too, so that every rule only adds.
 struct Coefficients {
-  float l2 = 0;             // g += l2·p
-  float learning_rate = 0;  // sgd
+  float l2 = 0;             // g += l2·p, before anything else
+  float step_gain = 0;      // p += step_gain·(what the rule makes of g)
   float momentum = 0;       // v = momentum·v + velocity_gain·g
   float velocity_gain = 1;  // 1 or −lr
-  float step_gain = 0;      // p += step_gain·…: −lr or 1
   float beta1 = 0, one_minus_beta1 = 1;
   float beta2 = 0, one_minus_beta2 = 1;
   float root_gain = 1;  // denominator = root_gain·√v + epsilon
   float epsilon = 0;
-  float step_size = 0;        // p −= step_size·m/denominator + decoupled_decay·p
-  float decoupled_decay = 0;  // lr·wd
+  float decay_gain = 0;  // p += decay_gain·p, adamw: −lr·wd
+
+  friend bool operator==(const Coefficients&, const Coefficients&) = default;
 };
 
 // `step` counts the updates of the slice including this one, from 1. The spec is valid.

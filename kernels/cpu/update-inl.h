@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The fused update, written once over the rules (math/optimizers-inl.h) and the element types
+// (vector-inl.h).
+//
+// One core is bound by the bytes it reads, so the loop reads everything once, in blocks of 32
+// elements (one cache line of a 16-bit type), and prefetches every stream kAhead elements: the
+// hardware prefetchers lose track when W + 3 streams run side by side.
+
+#if defined(PENSTOCK_KERNELS_CPU_UPDATE_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef PENSTOCK_KERNELS_CPU_UPDATE_INL_H
+#undef PENSTOCK_KERNELS_CPU_UPDATE_INL_H
+#else
+#define PENSTOCK_KERNELS_CPU_UPDATE_INL_H
+#endif
+
+#include <hwy/cache_control.h>
+
+#include <cstring>
+
+#include "kernels/cpu/check_args.h"
+#include "kernels/cpu/vector-inl.h"
+#include "kernels/math/optimizers-inl.h"
+
+PENSTOCK_BEGIN_TARGET
+
+inline constexpr std::size_t kBlock = 32;
+inline constexpr std::size_t kVectors = kBlock / kLanes;
+inline constexpr std::size_t kAhead = 64;
+inline constexpr std::size_t kLineBytes = 64;  // of a cache line
+static_assert(kBlock % kLanes == 0);
+
+// One call's streams, without the gradients that are absent.
+struct Streams {
+  const void* gradients[kMaxWorkers];
+  std::uint32_t workers;
+  float* parameters;
+  float* state[kMaxStatePlanes];
+  void* wire;
+  DType wire_dtype;
+  bool stream_wire;
+};
+
+// May run past the end of the stream: a prefetch never faults.
+template <class T>
+HWY_INLINE void prefetch_block(const T* stream) {
+  for (std::size_t i = 0; i < kBlock; i += kLineBytes / sizeof(T))
+    __builtin_prefetch(stream + kAhead + i);
+}
+
+template <class Gradient, class Element>
+HWY_INLINE void add_gradient(const Element* gradient, Vector (&sum)[kVectors]) {
+  prefetch_block(gradient);
+  for (std::size_t i = 0; i < kVectors; ++i)
+    sum[i] = add(sum[i], Gradient::load(gradient + i * kLanes));
+}
+
+// Left to right whatever the number; four at a time only to spare instructions.
+template <class Gradient>
+HWY_INLINE void sum_block(const void* const* gradients, std::uint32_t workers, std::size_t begin,
+                          Vector (&sum)[kVectors]) {
+  using Element = typename Gradient::Element;
+  const auto block = [&](std::uint32_t worker) HWY_ATTR {
+    return static_cast<const Element*>(gradients[worker]) + begin;
+  };
+  if (workers == 0) {
+    for (Vector& zero : sum) zero = hn::Zero(Floats());
+    return;
+  }
+  const Element* first = block(0);
+  prefetch_block(first);
+  for (std::size_t i = 0; i < kVectors; ++i) sum[i] = Gradient::load(first + i * kLanes);
+  std::uint32_t w = 1;
+  for (; w + 4 <= workers; w += 4)
+    for (std::uint32_t j = 0; j < 4; ++j) add_gradient<Gradient>(block(w + j), sum);
+  for (; w < workers; ++w) add_gradient<Gradient>(block(w), sum);
+}
+
+HWY_INLINE void store_wire(const Streams& streams, std::size_t begin,
+                           const Vector (&values)[kVectors]) {
+  with_element(streams.wire_dtype, [&](auto type) HWY_ATTR {
+    using Type = decltype(type);
+    auto* wire = static_cast<typename Type::Element*>(streams.wire) + begin;
+    if (streams.stream_wire) {
+      for (std::size_t i = 0; i < kVectors; ++i) Type::stream(values[i], wire + i * kLanes);
+    } else {
+      for (std::size_t i = 0; i < kVectors; ++i) Type::store(values[i], wire + i * kLanes);
+    }
+  });
+}
+
+// `count` is a multiple of kBlock.
+template <class Gradient, class Rule>
+void update_blocks(const Rule& rule, const Streams& streams, Vector scale, std::size_t count) {
+  const Rule local = rule;  // copies, so that no store can be thought to change them
+  const std::uint32_t workers = streams.workers;
+  float* const parameters = streams.parameters;
+  float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1]};
+  for (std::size_t begin = 0; begin < count; begin += kBlock) {
+    Vector sum[kVectors];
+    sum_block<Gradient>(streams.gradients, workers, begin, sum);
+    prefetch_block(parameters + begin);
+    for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) prefetch_block(planes[s] + begin);
+    for (std::size_t i = 0; i < kVectors; ++i) {
+      const std::size_t at = begin + i * kLanes;
+      Vector p = Float32::load(parameters + at);
+      Vector state[kMaxStatePlanes];
+      for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = Float32::load(planes[s] + at);
+      local(p, mul(sum[i], scale), state);
+      for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
+        Float32::store(canonical(state[s]), planes[s] + at);
+      sum[i] = canonical(p);
+      Float32::store(sum[i], parameters + at);
+    }
+    if (streams.wire != nullptr) store_wire(streams, begin, sum);
+  }
+}
+
+// The last `count` < kBlock elements: the same block on padded copies.
+template <class Gradient, class Rule>
+HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector scale,
+                              std::size_t begin, std::size_t count) {
+  using Element = typename Gradient::Element;
+  alignas(kLineBytes) Element gradients[kMaxWorkers][kBlock];
+  alignas(kLineBytes) float parameters[kBlock] = {};
+  alignas(kLineBytes) float state[kMaxStatePlanes][kBlock] = {};
+  alignas(kLineBytes) float wire[kBlock];
+  Streams copy = streams;
+  for (std::uint32_t w = 0; w < streams.workers; ++w) {
+    std::memset(gradients[w], 0, sizeof(gradients[w]));
+    std::memcpy(gradients[w], static_cast<const Element*>(streams.gradients[w]) + begin,
+                count * sizeof(Element));
+    copy.gradients[w] = gradients[w];
+  }
+  std::memcpy(parameters, streams.parameters + begin, count * sizeof(float));
+  copy.parameters = parameters;
+  for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) {
+    std::memcpy(state[s], streams.state[s] + begin, count * sizeof(float));
+    copy.state[s] = state[s];
+  }
+  if (streams.wire != nullptr) copy.wire = wire;
+
+  update_blocks<Gradient>(rule, copy, scale, kBlock);
+
+  std::memcpy(streams.parameters + begin, parameters, count * sizeof(float));
+  for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
+    std::memcpy(streams.state[s] + begin, state[s], count * sizeof(float));
+  if (streams.wire != nullptr) {
+    const std::size_t bytes = dtype_bytes(streams.wire_dtype);
+    std::memcpy(static_cast<char*>(streams.wire) + begin * bytes, wire, count * bytes);
+  }
+}
+
+inline Streams make_streams(OptimizerKind kind, const UpdateArgs& args) {
+  Streams streams;
+  streams.workers = present_gradients(kind, args, streams.gradients);
+  streams.parameters = args.parameters;
+  for (std::uint32_t s = 0; s < kMaxStatePlanes; ++s) streams.state[s] = args.state[s];
+  streams.wire = args.wire;
+  streams.wire_dtype = args.wire_dtype;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(args.wire) % kLineBytes == 0;
+  streams.stream_wire = args.stream_wire && aligned;
+  return streams;
+}
+
+inline void update(OptimizerKind kind, const Coefficients& coefficients, const UpdateArgs& args) {
+  const Streams streams = make_streams(kind, args);
+  const Vector scale = splat<Vector>(args.scale);
+  const std::size_t whole = args.count / kBlock * kBlock;
+  with_rule<Vector>(kind, coefficients, [&](const auto& rule) HWY_ATTR {
+    with_element(args.gradient_dtype, [&](auto type) HWY_ATTR {
+      update_blocks<decltype(type)>(rule, streams, scale, whole);
+      if (whole < args.count)
+        update_tail<decltype(type)>(rule, streams, scale, whole, args.count - whole);
+    });
+  });
+  if (streams.stream_wire) hwy::FlushStream();
+}
+
+PENSTOCK_END_TARGET
+
+#endif

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The vocabulary of math/*-inl.h on Highway vectors, and the three element types as loads and
+// stores of a whole vector of floats.
+
+#if defined(PENSTOCK_KERNELS_CPU_VECTOR_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef PENSTOCK_KERNELS_CPU_VECTOR_INL_H
+#undef PENSTOCK_KERNELS_CPU_VECTOR_INL_H
+#else
+#define PENSTOCK_KERNELS_CPU_VECTOR_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include "kernels/dtype.h"
+#include "kernels/math/half.h"
+#include "kernels/math/target-inl.h"
+
+PENSTOCK_BEGIN_TARGET
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Vector = hn::Vec<Floats>;
+inline constexpr std::size_t kLanes = HWY_LANES(float);
+
+template <class V>
+HWY_INLINE V splat(float value) {
+  return hn::Set(Floats(), value);
+}
+HWY_INLINE Vector add(Vector a, Vector b) { return hn::Add(a, b); }
+HWY_INLINE Vector mul(Vector a, Vector b) { return hn::Mul(a, b); }
+HWY_INLINE Vector div(Vector a, Vector b) { return hn::Div(a, b); }
+HWY_INLINE Vector fma(Vector a, Vector b, Vector c) { return hn::MulAdd(a, b, c); }
+HWY_INLINE Vector root(Vector a) { return hn::Sqrt(a); }
+
+// See math/half.h.
+HWY_INLINE Vector canonical(Vector v) {
+  const auto nan = hn::BitCast(Floats(), hn::Set(hn::RebindToUnsigned<Floats>(), kQuietNan));
+  return hn::IfThenElse(hn::IsNaN(v), nan, v);
+}
+
+// An element type: load() gives floats (NaN payloads as they come), store() takes canonical ones,
+// stream() stores around the caches and wants the address aligned to its bytes.
+struct Float32 {
+  using Element = float;
+  static HWY_INLINE Vector load(const Element* from) { return hn::LoadU(Floats(), from); }
+  static HWY_INLINE void store(Vector v, Element* to) { hn::StoreU(v, Floats(), to); }
+  static HWY_INLINE void stream(Vector v, Element* to) { hn::Stream(v, Floats(), to); }
+};
+
+struct Bfloat16 {
+  using Element = std::uint16_t;
+  using Codes = hn::Rebind<Element, Floats>;
+  using Words = hn::RebindToUnsigned<Floats>;
+
+  static HWY_INLINE Vector load(const Element* from) {
+    const auto words = hn::PromoteTo(Words(), hn::LoadU(Codes(), from));
+    return hn::BitCast(Floats(), hn::ShiftLeft<16>(words));
+  }
+  // Spelled out, because Highway 1.0.3 truncates.
+  static HWY_INLINE hn::Vec<Codes> round(Vector v) {
+    const auto bits = hn::BitCast(Words(), v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(Words(), 1));
+    const auto sum = hn::Add(hn::Add(bits, hn::Set(Words(), 0x7fff)), odd);
+    const hn::RebindToSigned<Floats> ints;  // DemoteTo saturates signed; codes fit
+    return hn::DemoteTo(Codes(), hn::BitCast(ints, hn::ShiftRight<16>(sum)));
+  }
+  static HWY_INLINE void store(Vector v, Element* to) { hn::StoreU(round(v), Codes(), to); }
+  static HWY_INLINE void stream(Vector v, Element* to) { hn::Stream(round(v), Codes(), to); }
+};
+
+struct Float16 {
+  using Element = std::uint16_t;
+  using Codes = hn::Rebind<Element, Floats>;
+  using Halves = hn::Rebind<hwy::float16_t, Floats>;
+
+  static HWY_INLINE Vector load(const Element* from) {
+    return hn::PromoteTo(Floats(), hn::BitCast(Halves(), hn::LoadU(Codes(), from)));
+  }
+  static HWY_INLINE hn::Vec<Codes> round(Vector v) {
+    return hn::BitCast(Codes(), hn::DemoteTo(Halves(), v));
+  }
+  static HWY_INLINE void store(Vector v, Element* to) { hn::StoreU(round(v), Codes(), to); }
+  static HWY_INLINE void stream(Vector v, Element* to) { hn::Stream(round(v), Codes(), to); }
+};
+
+// Calls `visit` with the element type of `dtype`.
+template <class Visitor>
+HWY_INLINE void with_element(DType dtype, const Visitor& visit) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return visit(Float32());
+    case DType::kFloat16:
+      return visit(Float16());
+    case DType::kBfloat16:
+      return visit(Bfloat16());
+  }
+}
+
+PENSTOCK_END_TARGET
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/kernels/support.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/math/half.h"
+
+namespace penstock::test {
+namespace {
+constexpr std::size_t kLine = 64;
+constexpr std::byte kGuard{0xa5};
+}  // namespace
+
+Array::Array(std::size_t bytes, std::size_t offset)
+    : storage_(bytes + offset + 3 * kLine, kGuard), bytes_(bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
+  shift_ = (kLine - address % kLine) % kLine + offset;
+  std::fill_n(storage_.begin() + static_cast<std::ptrdiff_t>(shift_), bytes, std::byte{0});
+}
+
+std::vector<std::byte> Array::bytes() const {
+  const auto from = storage_.begin() + static_cast<std::ptrdiff_t>(shift_);
+  return {from, from + static_cast<std::ptrdiff_t>(bytes_)};
+}
+
+bool Array::guards_intact() const {
+  const auto guard = [](std::byte b) { return b == kGuard; };
+  const auto start = storage_.begin() + static_cast<std::ptrdiff_t>(shift_);
+  return std::all_of(storage_.begin(), start, guard) &&
+         std::all_of(start + static_cast<std::ptrdiff_t>(bytes_), storage_.end(), guard);
+}
+
+float random_float(SeededRandom& random, Flavour flavour) {
+  const std::uint64_t bits = random.next();
+  const auto word = static_cast<std::uint32_t>(bits >> 32);
+  const float unit = static_cast<float>(bits >> 40) * 0x1p-23F - 1;  // [−1, 1)
+  static constexpr std::uint32_t kSpecial[] = {0,           0x8000'0000, 0x7f80'0000, 0xff80'0000,
+                                               0x7fc0'0000, 0xffc0'0001, 0x7f80'0001, 0x7f7f'ffff,
+                                               0xff7f'ffff, 0x0000'0001, 0x8000'0001, 0x0080'0000};
+  switch (flavour) {
+    case Flavour::kOrdinary:
+      return unit;
+    case Flavour::kSubnormal:  // of float32 or, scaled, of fp16
+      return bits % 2 == 0 ? std::bit_cast<float>(word & 0x807f'ffff) : unit * 0x1p-15F;
+    case Flavour::kExtreme:
+      if (bits % 2 == 0) return unit * 1e38F;
+      return std::bit_cast<float>(kSpecial[bits / 2 % std::size(kSpecial)]);
+    case Flavour::kAnyBits:
+      return std::bit_cast<float>(word);
+  }
+  return 0;
+}
+
+std::string describe(const Case& c) {
+  return fmt::format(
+      "{} forms {}/{} W={} count={} {}→{} wire={} stream={} offset={} flavour={} absent={} seed={}",
+      optimizer_name(c.optimizer.kind), static_cast<int>(c.optimizer.momentum_form),
+      static_cast<int>(c.optimizer.epsilon_form), c.workers, c.count, dtype_name(c.gradient_dtype),
+      dtype_name(c.wire_dtype), c.has_wire, c.stream_wire, c.offset, static_cast<int>(c.flavour),
+      c.absent_per_million, c.seed);
+}
+
+Arrays::Arrays(const Case& c)
+    : case_(c),
+      parameters_(c.count * sizeof(float), c.offset),
+      wire_(c.count * dtype_bytes(c.wire_dtype), c.offset) {
+  SeededRandom random(c.seed);
+  for (std::uint32_t w = 0; w < c.workers; ++w) {
+    Array& gradient = gradients_.emplace_back(c.count * dtype_bytes(c.gradient_dtype), c.offset);
+    for (std::size_t i = 0; i < c.count; ++i) {
+      const float value = random_float(random, c.flavour);
+      if (c.gradient_dtype == DType::kFloat32) gradient.as<float>()[i] = value;
+      if (c.gradient_dtype == DType::kFloat16)
+        gradient.as<std::uint16_t>()[i] = float_to_fp16(value);
+      if (c.gradient_dtype == DType::kBfloat16)
+        gradient.as<std::uint16_t>()[i] = float_to_bf16(value);
+    }
+  }
+  for (Array& gradient : gradients_)
+    pointers_.push_back(random.chance(c.absent_per_million) ? nullptr : gradient.as<void>());
+  for (std::size_t i = 0; i < c.count; ++i)
+    parameters_.as<float>()[i] = random_float(random, c.flavour);
+  for (std::uint32_t s = 0; s < state_planes(c.optimizer.kind); ++s)
+    state_.emplace_back(c.count * sizeof(float), c.offset);
+}
+
+UpdateArgs Arrays::args() {
+  UpdateArgs args;
+  args.gradients = pointers_.data();
+  args.workers = case_.workers;
+  args.gradient_dtype = case_.gradient_dtype;
+  args.parameters = parameters_.as<float>();
+  for (std::size_t s = 0; s < state_.size(); ++s) args.state[s] = state_[s].as<float>();
+  args.wire = case_.has_wire ? wire_.as<void>() : nullptr;
+  args.wire_dtype = case_.wire_dtype;
+  args.count = case_.count;
+  args.scale = case_.scale;
+  args.stream_wire = case_.stream_wire;
+  return args;
+}
+
+void Arrays::update(const KernelTable& kernels, std::uint64_t step) {
+  kernels.update(case_.optimizer.kind, fold(case_.optimizer, step), args());
+}
+
+std::vector<std::byte> Arrays::results() const {
+  std::vector<std::byte> all = parameters_.bytes();
+  for (const Array& state : state_) {
+    const std::vector<std::byte> more = state.bytes();
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  const std::vector<std::byte> wire = wire_.bytes();
+  all.insert(all.end(), wire.begin(), wire.end());
+  return all;
+}
+
+bool Arrays::guards_intact() const {
+  const auto intact = [](const Array& array) { return array.guards_intact(); };
+  return intact(parameters_) && intact(wire_) && std::all_of(state_.begin(), state_.end(), intact);
+}
+
+std::vector<float> Arrays::parameters() {
+  const auto* values = parameters_.as<float>();
+  return {values, values + case_.count};
+}
+
+std::vector<float> Arrays::state(std::uint32_t plane) {
+  const auto* values = state_[plane].as<float>();
+  return {values, values + case_.count};
+}
+
+std::vector<std::vector<float>> Arrays::present_gradients() {
+  std::vector<std::vector<float>> present;
+  for (const void* pointer : pointers_) {
+    if (pointer == nullptr) continue;
+    std::vector<float>& values = present.emplace_back(case_.count);
+    for (std::size_t i = 0; i < case_.count; ++i) {
+      if (case_.gradient_dtype == DType::kFloat32)
+        values[i] = static_cast<const float*>(pointer)[i];
+      else if (case_.gradient_dtype == DType::kFloat16)
+        values[i] = fp16_to_float(static_cast<const std::uint16_t*>(pointer)[i]);
+      else
+        values[i] = bf16_to_float(static_cast<const std::uint16_t*>(pointer)[i]);
+    }
+  }
+  return present;
+}
+
+double ulps(float actual, double expected) {
+  if (std::isnan(actual) && std::isnan(expected)) return 0;
+  if (static_cast<double>(actual) == expected) return 0;
+  const auto rounded = std::abs(static_cast<float>(expected));
+  const float spacing = std::nextafter(rounded, std::numeric_limits<float>::infinity()) - rounded;
+  return std::abs(static_cast<double>(actual) - expected) / static_cast<double>(spacing);
+}
+
+}  // namespace penstock::test
