@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "tests/support/descriptors.h"
-#include "transport/base/random.h"
 
 namespace penstock::test {
 namespace {
@@ -19,31 +17,7 @@ bool is_done(Event event) {
   return event == Event::kWriteDone || event == Event::kReadDone || event == Event::kSendDone;
 }
 
-std::uint64_t pattern_word(std::uint64_t seed, std::size_t position) {
-  return SeededRandom::mix(seed * 0x9e3779b97f4a7c15U + position / 8);
-}
-
 }  // namespace
-
-void fill_pattern(std::span<std::byte> bytes, std::uint64_t seed) {
-  for (std::size_t i = 0; i < bytes.size(); i += 8) {
-    const std::uint64_t word = pattern_word(seed, i);
-    std::memcpy(&bytes[i], &word, std::min<std::size_t>(8, bytes.size() - i));
-  }
-}
-
-bool has_pattern(std::span<const std::byte> bytes, std::uint64_t seed) {
-  for (std::size_t i = 0; i < bytes.size(); i += 8) {
-    const std::uint64_t word = pattern_word(seed, i);
-    if (std::memcmp(&bytes[i], &word, std::min<std::size_t>(8, bytes.size() - i)) != 0)
-      return false;
-  }
-  return true;
-}
-
-bool all_zero(std::span<const std::byte> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
 
 WorkRequest write_request(const Memory& from, const Memory& to, std::uint64_t tag) {
   WorkRequest request;

@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/pattern.h"
 #include "transport/api/device.h"
 
 namespace penstock::test {
@@ -86,11 +87,6 @@ struct Memory {
   std::unique_ptr<MemoryRegion> region;
   RemoteRegion remote;
 };
-
-// Position-dependent bytes; two seeds or two positions hardly ever agree over 8 bytes.
-void fill_pattern(std::span<std::byte> bytes, std::uint64_t seed);
-bool has_pattern(std::span<const std::byte> bytes, std::uint64_t seed);
-bool all_zero(std::span<const std::byte> bytes);
 
 // Requests between whole memories; tests change the fields they are about.
 WorkRequest write_request(const Memory& from, const Memory& to, std::uint64_t tag);

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "tests/transport/conformance.h"
+#include "tests/transport/control_conformance.h"
 #include "transport/loopback/fabric.h"
 
 namespace penstock::test {
@@ -30,6 +31,21 @@ class FastHarness final : public DeviceHarness {
 INSTANTIATE_TEST_SUITE_P(Loopback, DeviceConformance,
                          testing::Values(Provider{"fast",
                                                   [] { return std::make_unique<FastHarness>(); }}));
+
+class FastControlHarness final : public ControlHarness {
+ public:
+  const Clock& clock() const override { return clock_; }
+  std::unique_ptr<ControlHub> create_hub() override { return fabric_.create_hub(); }
+  void step() override { std::this_thread::yield(); }
+
+ private:
+  SystemClock clock_;
+  LoopbackFabric fabric_{clock_};
+};
+
+INSTANTIATE_TEST_SUITE_P(Loopback, ControlConformance,
+                         testing::Values(ControlProvider{
+                             "fast", [] { return std::make_unique<FastControlHarness>(); }}));
 
 }  // namespace
 }  // namespace penstock::test
