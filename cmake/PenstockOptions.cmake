@@ -13,6 +13,7 @@ option(BUILD_SHARED_LIBS "Build libpenstock as a shared library" OFF)
 option(PENSTOCK_WERROR "Treat warnings as errors" ON)
 option(PENSTOCK_FUZZ "Build only the libFuzzer targets (needs clang)" OFF)
 set(PENSTOCK_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined or thread")
+set(PENSTOCK_SKIP_LABELS "" CACHE STRING "Labels of tests that this build leaves out")
 
 # -ffp-contract=off: fused multiply-add only where the source says so, or results would differ
 # between targets (kernels/README.md).
@@ -41,3 +42,16 @@ find_program(PENSTOCK_CCACHE ccache)
 if(PENSTOCK_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${PENSTOCK_CCACHE})
 endif()
+
+# Parts that depend on what the host has: AUTO takes them when they can be built, ON insists.
+foreach(part VERBS UCX CUDA NCCL)
+  set(PENSTOCK_WITH_${part} AUTO CACHE STRING "Build the ${part} part: AUTO, ON or OFF")
+  set_property(CACHE PENSTOCK_WITH_${part} PROPERTY STRINGS AUTO ON OFF)
+  if(NOT PENSTOCK_WITH_${part} MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR "PENSTOCK_WITH_${part}=${PENSTOCK_WITH_${part}}: must be AUTO, ON or OFF")
+  endif()
+  if(PENSTOCK_WITH_${part} STREQUAL "ON")
+    message(FATAL_ERROR "PENSTOCK_WITH_${part}=ON: this version of Penstock has no ${part} part; "
+                        "use AUTO or OFF")
+  endif()
+endforeach()

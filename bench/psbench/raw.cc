@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/psbench/raw.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "bench/psbench/ceiling_memory.h"
+#include "bench/psbench/ceiling_tcp.h"
+#include "bench/psbench/environment.h"
+#include "bench/psbench/exit_code.h"
+#include "bench/psbench/sizes.h"
+
+namespace penstock::psbench {
+namespace {
+
+Status print_memory(unsigned threads, std::uint64_t bytes) {
+  PENSTOCK_ASSIGN_OR_RETURN(const MemoryCeiling memory, measure_memory_ceiling(threads, bytes));
+  fmt::print("memory, {} thread{}: read {:.2f} GB/s, copy {:.2f} GB/s\n", threads,
+             threads == 1 ? " " : "s", memory.read_GBps, memory.copy_GBps);
+  return {};
+}
+
+Status print_tcp(const RawOptions& options, std::uint64_t bytes, bool two_way) {
+  PENSTOCK_ASSIGN_OR_RETURN(const TcpCeiling tcp,
+                            measure_tcp_ceiling({options.streams, bytes, options.rounds, two_way,
+                                                 options.seconds * kSecond}));
+  fmt::print(
+      "tcp, {} stream{}, {} way: {:.2f} GB/s per direction, {:.2f} cpu s/GB; round p50 {:.0f} us, "
+      "min {:.0f}, max {:.0f}\n",
+      options.streams, options.streams == 1 ? "" : "s", two_way ? "both" : "one", tcp.GBps,
+      tcp.cpu_s_per_GB, tcp.round_us.p50, tcp.round_us.min, tcp.round_us.max);
+  return {};
+}
+
+Status measure(const RawOptions& options) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t bytes, parse_size(options.bytes));
+  fmt::print("{} bytes a round, median of {} rounds after one that is not counted\n", bytes,
+             options.rounds);
+  // Processes before threads: see ChildProcess::start.
+  PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, false));
+  PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, true));
+  const unsigned cores = read_environment().cores_allowed;
+  PENSTOCK_RETURN_IF_ERROR(print_memory(1, bytes));
+  return cores > 1 ? print_memory(cores, bytes) : Status();
+}
+
+}  // namespace
+
+CLI::App* add_raw_command(CLI::App& app, RawOptions& options) {
+  CLI::App* command = app.add_subcommand("raw", "the ceilings alone: raw TCP streams and memory");
+  command->add_option("--bytes", options.bytes, "bytes a round, each way")->capture_default_str();
+  command->add_option("--streams", options.streams, "TCP connections")->capture_default_str();
+  command->add_option("--rounds", options.rounds, "rounds measured")->capture_default_str();
+  command->add_option("--seconds", options.seconds, "deadline of one measurement")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  return command;
+}
+
+int run_raw(const RawOptions& options) {
+  const Status status = measure(options);
+  if (!status.ok()) fmt::print(stderr, "psbench: {}\n", status.to_string());
+  return exit_code_of(status.code());
+}
+
+}  // namespace penstock::psbench
