@@ -41,6 +41,10 @@ std::size_t Scheduler::run_once() {
   std::size_t done = links_.run_once();
   if (finished()) return done;
   const TimeNs now_ns = clock_.now_ns();
+  if (stopping()) {
+    finish_if_drained();
+    return done;
+  }
   if (now_ns >= join_deadline_ns_) {
     stop({Code::kTimeout, "the job did not start: waited in vain for " + who_is_missing()});
     return done + 1;
@@ -54,7 +58,7 @@ std::size_t Scheduler::run_once() {
 }
 
 TimeNs Scheduler::next_deadline_ns() const {
-  return std::min({links_.next_deadline_ns(), join_deadline_ns_,
+  return std::min({links_.next_deadline_ns(), join_deadline_ns_, stop_deadline_ns_,
                    collectives_ ? collectives_->next_deadline_ns() : kNever});
 }
 
@@ -90,6 +94,7 @@ std::string Scheduler::who_is_missing() const {
 
 void Scheduler::on_message(ChannelId link, wire::MessageT& message) {
   Node* const node = node_of(link);
+  if (stopping()) return;
   if (node == nullptr) {
     if (const auto* join = message.body.AsJoin()) return on_join(link, *join);
     return links_.refuse(link, {Code::kProtocol, "the scheduler expects Join first"});
@@ -108,7 +113,12 @@ void Scheduler::on_message(ChannelId link, wire::MessageT& message) {
 }
 
 void Scheduler::on_link_down(ChannelId link, const Status& reason) {
-  if (Node* const node = node_of(link)) lost(*node, reason);
+  Node* const node = node_of(link);
+  if (node == nullptr) return;
+  if (stopping())
+    node->gone = true;
+  else
+    lost(*node, reason);
 }
 
 // ---- joining ------------------------------------------------------------------------------------
@@ -238,6 +248,7 @@ void Scheduler::answer(const Collectives::Outcome& outcome) {
 void Scheduler::on_leave(Node& node) {
   if (!collectives_ || node.member.role != Role::kWorker) return;
   node.gone = true;
+  links_.send(node.link, wire::StopT{});  // its leave is done
   links_.close(node.link);
   ++epoch_;
   for (const auto& other : nodes_) {
@@ -273,16 +284,26 @@ void Scheduler::lost(Node& node, const Status& reason) {
 }
 
 void Scheduler::stop(const Status& reason) {
-  if (finished()) return;
+  if (stopping()) return;
+  outcome_ = reason;
+  join_deadline_ns_ = kNever;
+  stop_deadline_ns_ = clock_.now_ns() + links_.detect_ns();
   for (const auto& node : nodes_) {
     if (node->gone) continue;
     wire::StopT message;
     message.error = to_wire(reason);
     links_.send(node->link, std::move(message));
-    links_.close(node->link);  // after the message went out
   }
+  finish_if_drained();
+}
+
+// Nodes close their links once they have been told; nobody waits for one that does not.
+void Scheduler::finish_if_drained() {
+  const bool drained =
+      std::all_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->gone; });
+  if (!drained && clock_.now_ns() < stop_deadline_ns_) return;
   MutexLock lock(mutex_);
-  finished_ = reason;
+  if (!finished_) finished_ = outcome_;
 }
 
 }  // namespace penstock

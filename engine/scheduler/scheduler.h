@@ -73,6 +73,8 @@ class Scheduler final : public Loop, private LinkHandler {
   void on_report(const Node& from, const wire::ReportT& report);
   void lost(Node& node, const Status& reason);
   void stop(const Status& reason);
+  bool stopping() const { return stop_deadline_ns_ != kNever; }
+  void finish_if_drained();
   Node* node_of(ChannelId link);
   std::uint32_t live(Role role) const;
   std::string who_is_missing() const;
@@ -85,6 +87,8 @@ class Scheduler final : public Loop, private LinkHandler {
   const std::uint64_t job_;
   Epoch epoch_ = 1;
   TimeNs join_deadline_ns_ = kNever;
+  TimeNs stop_deadline_ns_ = kNever;  // the job is over: nodes are told and close their links
+  Status outcome_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::unique_ptr<Collectives> collectives_;  // once the job runs
   std::uint64_t order_ = 0;                   // of commits that change the shard map

@@ -177,7 +177,7 @@ void Server::admit(ChannelId link, const wire::HelloT& hello) {
   WorkerLink& worker = worker_links_[member->rank];
   if (worker.up || worker.gone)
     return links_.refuse(link, {Code::kAlreadyExists, describe(*member) + " was connected before"});
-  worker = {link, true, false};
+  worker = {link, true, false, false};
   rank_of_[link] = member->rank;
   links_.send(link, wire::WelcomeT{});
 }
@@ -278,8 +278,8 @@ std::size_t Server::take_notices() {
 // ---- who is here --------------------------------------------------------------------------------
 
 void Server::drop_worker(Rank worker) {
-  if (worker_links_[worker].gone) return;
-  worker_links_[worker].gone = true;
+  if (worker_links_[worker].dropped) return;
+  worker_links_[worker].gone = worker_links_[worker].dropped = true;
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) command(lane, DropWorker{worker});
 }
 

@@ -59,7 +59,8 @@ class Server final : public Loop, private LinkHandler {
   struct WorkerLink {
     ChannelId link = 0;
     bool up = false;
-    bool gone = false;  // left or died
+    bool gone = false;     // left or died
+    bool dropped = false;  // left: rounds go on without it
   };
   struct HeldLend {  // arrived before the commit it belongs to
     Rank worker;

@@ -183,6 +183,7 @@ class Worker final : public Loop, private LinkHandler {
   std::size_t take_calls();
   void send_call(Call call);
   void leave_job(Ticket ticket);
+  void finish_leave();
   std::size_t take_notices();
   std::size_t check_deadlines();
   void fail(const Status& status);
@@ -207,6 +208,8 @@ class Worker final : public Loop, private LinkHandler {
   std::vector<std::unique_ptr<WorkerLane>> lanes_;
   std::map<std::uint64_t, Call> running_;  // by collective sequence
   std::uint64_t next_sequence_ = 0;
+  std::optional<Ticket> leaving_;
+  TimeNs leave_deadline_ns_ = kNever;
 
   // Shared with user's threads; never touched by lanes.
   mutable Mutex mutex_;
@@ -221,7 +224,6 @@ class Worker final : public Loop, private LinkHandler {
   std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
   std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
   std::atomic<bool> joined_{false};
-  bool left_ = false;  // control loop
 };
 
 }  // namespace penstock

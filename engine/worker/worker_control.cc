@@ -14,7 +14,11 @@ namespace penstock {
 
 std::size_t Worker::run_once() {
   std::size_t done = links_.run_once();
-  if (failed_.load(std::memory_order_relaxed) || left_) return done;
+  if (failed_.load(std::memory_order_relaxed)) return done;
+  if (leaving_) {
+    finish_leave();
+    return done + take_notices();
+  }
   return done + device_.progress() + take_notices() + take_calls() + open_lanes() +
          check_deadlines();
 }
@@ -25,7 +29,7 @@ bool Worker::arm() {
 }
 
 TimeNs Worker::next_deadline_ns() const {
-  TimeNs next_ns = std::min(links_.next_deadline_ns(), join_deadline_ns_);
+  TimeNs next_ns = std::min({links_.next_deadline_ns(), join_deadline_ns_, leave_deadline_ns_});
   for (const auto& [sequence, call] : running_) next_ns = std::min(next_ns, call.deadline_ns);
   for (const ServerLink& server : server_links_)
     for (const LaneLink& lane : server.lanes) next_ns = std::min(next_ns, lane.retry_ns);
@@ -39,7 +43,7 @@ void Worker::command(std::uint32_t lane, WorkerLaneCommand&& command) {
 
 // Everything that waits ends with the same reason; the first one counts.
 void Worker::fail(const Status& status) {
-  if (failed_.load(std::memory_order_relaxed) || left_) return;
+  if (failed_.load(std::memory_order_relaxed) || leaving_) return;
   PENSTOCK_LOG_DEBUG("worker {}: {}", self_.rank, status.to_string());
   std::vector<Ticket> waiting;
   {
@@ -139,23 +143,27 @@ void Worker::drop_keys(const std::vector<InflightKey*>& keys) {
   }
 }
 
+// Everybody is told, and answers by closing the link; then nothing of this worker is waited for.
 void Worker::leave_job(Ticket ticket) {
+  leaving_ = ticket;
+  leave_deadline_ns_ = clock_.now_ns() + links_.detect_ns();
   if (scheduler_) links_.send(*scheduler_, wire::LeaveT{});
-  for (ServerLink& server : server_links_) {
-    if (!server.link) continue;
-    links_.send(*server.link, wire::LeaveT{});
-    links_.close(*server.link);
-    server.link.reset();
-  }
-  if (scheduler_) links_.close(*scheduler_);
-  scheduler_.reset();
-  left_ = true;
+  for (const ServerLink& server : server_links_)
+    if (server.link) links_.send(*server.link, wire::LeaveT{});
+  finish_leave();
+}
+
+void Worker::finish_leave() {
+  const bool told = !scheduler_ && std::none_of(server_links_.begin(), server_links_.end(),
+                                                [](const auto& server) { return server.link; });
+  if (!told && clock_.now_ns() < leave_deadline_ns_) return;
+  leave_deadline_ns_ = kNever;
   {
     MutexLock lock(mutex_);
     failure_ = Status(Code::kCancelled, "this worker has left the job");
     failed_.store(true, std::memory_order_release);
   }
-  complete(ticket, {});
+  complete(*leaving_, {});
 }
 
 // ---- commits ------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ void Worker::on_message(ChannelId link, wire::MessageT& message) {
 void Worker::on_link_down(ChannelId link, const Status& reason) {
   if (link == scheduler_) {
     scheduler_.reset();
+    if (leaving_) return;
     if (!joined_.load(std::memory_order_relaxed)) return fail(reason);
     // Nothing on the data path stops; calls that needed it end now.
     const Status lost = Status(Code::kPeerLost, "the scheduler is lost: " + reason.to_string())
@@ -62,6 +63,7 @@ void Worker::on_link_down(ChannelId link, const Status& reason) {
   const Rank server = server_of(link);
   if (server == kAnyRank) return;
   server_links_[server].link.reset();
+  if (leaving_) return;
   fail(Status(Code::kPeerLost,
               describe(server_links_[server].member) + " is lost: " + reason.to_string()));
 }
@@ -78,6 +80,8 @@ void Worker::on_scheduler_message(wire::MessageT& message) {
   } else if (const auto* stop = message.body.AsStop()) {
     const Status why = from_wire(stop->error);
     fail(why.ok() ? Status(Code::kCancelled, "the scheduler ended the job") : why);
+    links_.close(*scheduler_);
+    scheduler_.reset();
   } else if (const auto* refused = message.body.AsRefused()) {
     const Status why = from_wire(refused->error);
     fail(why.ok() ? Status(Code::kProtocol, "refused without a reason") : why);

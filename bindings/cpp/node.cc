@@ -1,0 +1,184 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bindings/cpp/node.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "transport/base/random.h"
+#include "transport/control/tls_hub.h"
+
+namespace penstock {
+namespace internal {
+
+// What every role stands on. Destroyed bottom up, after the role; threads are stopped before it.
+struct NodeParts {
+  SystemClock clock;
+  Incarnation incarnation = random_u64();
+  std::unique_ptr<Topology> topology;
+  std::unique_ptr<ControlHub> hub;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<LaneThreads> lanes;
+  std::unique_ptr<LoopThread> control;
+
+  void stop_threads() {
+    control.reset();
+    if (lanes) lanes->stop();
+  }
+};
+
+}  // namespace internal
+
+namespace {
+
+using internal::NodeParts;
+
+std::string host_of(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  return colon == std::string::npos ? address : address.substr(0, colon);
+}
+
+Result<Secret> find_secret(const NodeOptions& options) {
+  if (options.insecure) return Secret();
+  if (options.secret != nullptr) return options.secret->copy();
+  if (!options.secret_file.empty()) return Secret::from_file(options.secret_file);
+  return Secret::from_environment_file();
+}
+
+Result<std::unique_ptr<NodeParts>> make_parts(const NodeOptions& options, const char* role,
+                                              bool with_device) {
+  auto parts = std::make_unique<NodeParts>();
+  PENSTOCK_ASSIGN_OR_RETURN(parts->topology, Topology::load());
+  if (options.fabric != nullptr) {
+    parts->hub = options.fabric->create_hub();
+  } else {
+    TlsHubOptions hub;
+    PENSTOCK_ASSIGN_OR_RETURN(hub.secret, find_secret(options));
+    hub.insecure = options.insecure;
+    hub.user_timeout_ns = options.detect_ns;
+    PENSTOCK_ASSIGN_OR_RETURN(parts->hub, create_tls_hub(hub, parts->clock));
+  }
+  parts->lanes =
+      std::make_unique<LaneThreads>(parts->clock, *parts->topology, options.threads, role);
+  if (!with_device) return parts;
+  DeviceOptions device;
+  device.provider = options.transport;
+  device.bind_address = host_of(options.listen);
+  device.advertise_host = options.advertise_host;
+  device.incarnation = parts->incarnation;
+  device.fabric = options.fabric;
+  PENSTOCK_ASSIGN_OR_RETURN(parts->device, open_device(device, parts->clock));
+  return parts;
+}
+
+void run_control(NodeParts& parts, Loop& loop, const char* name) {
+  LoopThreadOptions thread;
+  thread.name = name;
+  parts.control = std::make_unique<LoopThread>(loop, parts.clock, std::move(thread));
+}
+
+// The role's own loop ends the wait; looking every few milliseconds is enough for an exit.
+template <class Role>
+Status wait_finished(const Role& role, const NodeParts& parts, TimeNs deadline_ns) {
+  while (true) {
+    if (std::optional<Status> status = role.finished()) return *status;
+    if (parts.clock.now_ns() >= deadline_ns)
+      return {Code::kTimeout, "the job is still running at the deadline"};
+    ::poll(nullptr, 0, 5);
+  }
+}
+
+}  // namespace
+
+std::string node_name() {
+  char host[256] = "host";
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("{}:{}", host, ::getpid());
+}
+
+// ---- worker -------------------------------------------------------------------------------------
+
+WorkerNode::WorkerNode() = default;
+WorkerNode::~WorkerNode() {
+  if (parts_) parts_->stop_threads();
+}
+
+Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options) {
+  std::unique_ptr<WorkerNode> node(new WorkerNode());
+  PENSTOCK_ASSIGN_OR_RETURN(node->parts_, make_parts(options, "worker", true));
+  NodeParts& parts = *node->parts_;
+  WorkerOptions role;
+  role.scheduler_address = options.scheduler;
+  role.name = node_name();
+  role.rank = options.rank;
+  role.incarnation = parts.incarnation;
+  role.detect_ns = options.detect_ns;
+  role.call_timeout_ns = options.call_timeout_ns;
+  node->worker_ =
+      std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, *parts.lanes, role);
+  PENSTOCK_RETURN_IF_ERROR(node->worker_->start());
+  run_control(parts, *node->worker_, "worker");
+  PENSTOCK_RETURN_IF_ERROR(node->worker_->join());
+  return node;
+}
+
+// ---- server -------------------------------------------------------------------------------------
+
+ServerNode::ServerNode() = default;
+ServerNode::~ServerNode() {
+  if (parts_) parts_->stop_threads();
+}
+
+Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options,
+                                                      const KernelTable* kernels) {
+  std::unique_ptr<ServerNode> node(new ServerNode());
+  PENSTOCK_ASSIGN_OR_RETURN(node->parts_, make_parts(options, "server", true));
+  NodeParts& parts = *node->parts_;
+  ServerOptions role;
+  role.scheduler_address = options.scheduler;
+  role.listen_address = options.listen;
+  role.name = node_name();
+  role.rank = options.rank;
+  role.incarnation = parts.incarnation;
+  role.detect_ns = options.detect_ns;
+  role.join_timeout_ns = options.call_timeout_ns;
+  node->server_ =
+      std::make_unique<Server>(parts.clock, *parts.device, *parts.hub,
+                               kernels != nullptr ? *kernels : best_kernels(), *parts.lanes, role);
+  PENSTOCK_RETURN_IF_ERROR(node->server_->start());
+  run_control(parts, *node->server_, "server");
+  return node;
+}
+
+Status ServerNode::wait(TimeNs deadline_ns) {
+  return wait_finished(*server_, *parts_, deadline_ns);
+}
+
+// ---- scheduler ----------------------------------------------------------------------------------
+
+SchedulerNode::SchedulerNode() = default;
+SchedulerNode::~SchedulerNode() {
+  if (parts_) parts_->stop_threads();
+}
+
+Result<std::unique_ptr<SchedulerNode>> SchedulerNode::start(const NodeOptions& options,
+                                                            SchedulerOptions job) {
+  std::unique_ptr<SchedulerNode> node(new SchedulerNode());
+  PENSTOCK_ASSIGN_OR_RETURN(node->parts_, make_parts(options, "scheduler", false));
+  NodeParts& parts = *node->parts_;
+  job.listen_address = options.listen;
+  job.name = node_name();
+  job.detect_ns = options.detect_ns;
+  job.join_timeout_ns = options.call_timeout_ns;
+  node->scheduler_ = std::make_unique<Scheduler>(parts.clock, *parts.hub, std::move(job));
+  PENSTOCK_RETURN_IF_ERROR(node->scheduler_->start());
+  run_control(parts, *node->scheduler_, "scheduler");
+  return node;
+}
+
+Status SchedulerNode::wait(TimeNs deadline_ns) {
+  return wait_finished(*scheduler_, *parts_, deadline_ns);
+}
+
+}  // namespace penstock

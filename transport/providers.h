@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The one file that lists the providers.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transport/api/device.h"
+#include "transport/loopback/fabric.h"
+
+namespace penstock {
+
+struct DeviceOptions {
+  std::string provider = "tcp";            // one of provider_names()
+  std::string bind_address = "127.0.0.1";  // numeric
+  std::string advertise_host;              // what peers connect to; empty: bind_address
+  Incarnation incarnation = 0;
+  LoopbackFabric* fabric = nullptr;  // loopback: the network; outlives the device
+};
+
+// Names that open_device() takes.
+std::vector<std::string> provider_names();
+
+// kUnsupported for an unknown provider, naming the known ones; else what the provider says.
+Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options, const Clock& clock);
+
+}  // namespace penstock
