@@ -21,7 +21,7 @@ struct Outcome {
 };
 
 Outcome parse(std::span<const std::byte> stream, std::size_t piece) {
-  penstock::FrameParser parser;
+  penstock::control::FrameParser parser;
   Outcome outcome;
   std::size_t fed = 0;
   while (!stream.empty() && outcome.error.empty()) {

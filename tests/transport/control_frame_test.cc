@@ -11,7 +11,7 @@
 #include "transport/api/control.h"
 #include "transport/base/random.h"
 
-namespace penstock {
+namespace penstock::control {
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -138,4 +138,4 @@ TEST(ControlFrame, StaysRefusedAfterAnError) {
 }
 
 }  // namespace
-}  // namespace penstock
+}  // namespace penstock::control

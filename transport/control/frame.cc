@@ -9,7 +9,7 @@
 
 #include "transport/api/control.h"
 
-namespace penstock {
+namespace penstock::control {
 namespace {
 
 // A buffer this small is kept between frames, so that steady traffic does not allocate; a larger
@@ -99,4 +99,4 @@ void FrameParser::start_frame() {
     body_.clear();
 }
 
-}  // namespace penstock
+}  // namespace penstock::control

@@ -21,7 +21,7 @@
 
 #include "transport/base/status.h"
 
-namespace penstock {
+namespace penstock::control {
 
 inline constexpr std::uint8_t kFrameVersion = 1;
 inline constexpr std::uint16_t kFrameMagic = 0x5000 | kFrameVersion;
@@ -65,4 +65,4 @@ class FrameParser {
   Status error_;
 };
 
-}  // namespace penstock
+}  // namespace penstock::control
