@@ -1,0 +1,320 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the tcp provider adds to and takes from a bare socket: the same bytes between two pinned
+// threads through endpoints and through a plain send/recv loop, interleaved, median of repeats.
+//
+//   tcp_bench [repeats=7] [mib=256] [spin]
+//
+// Bar: ≥ 0.90 of the plain loop at ≥ 256 KiB. The last line says whether it was met; exit 3 if not.
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "bench/micro/tcp_plain.h"
+#include "transport/tcp/device.h"
+
+namespace penstock::bench {
+namespace {
+
+constexpr std::size_t kWindowBytes = std::size_t{4} << 20;
+constexpr std::size_t kLeastWindow = 4, kMostWindow = 64;
+constexpr double kBar = 0.90;
+constexpr std::size_t kBarBytes = std::size_t{256} << 10;
+
+struct Settings {
+  std::size_t repeats = 7;
+  std::size_t mib = 256;
+  bool spin = false;
+};
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void pin(unsigned index) {
+  cpu_set_t allowed, one;
+  CHECK(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  unsigned seen = 0;
+  const auto cpus = static_cast<unsigned>(CPU_COUNT(&allowed));
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || seen++ != index % cpus) continue;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    CHECK(pthread_setaffinity_np(pthread_self(), sizeof one, &one) == 0);
+    return;
+  }
+}
+
+// Runs both sides, each on its own processor; returns seconds until both are done.
+double run_both(const std::function<void()>& left, const std::function<void()>& right) {
+  const double start = now_s();
+  std::thread other([&] {
+    pin(1);
+    right();
+  });
+  std::thread one([&] {
+    pin(0);
+    left();
+  });
+  one.join();
+  other.join();
+  return now_s() - start;
+}
+
+// One end of the connection under test: a device, a queue, a region to send from and one to
+// receive into.
+class Side {
+ public:
+  Side(const Clock& clock, std::size_t bytes, bool spin)
+      : device_(open_tcp_device({.advertise_host = {}}, clock).value()),
+        queue_(device_->create_completion_queue(256).value()),
+        out_(bytes, std::byte{1}),
+        in_(bytes, std::byte{2}),
+        source_(device_->register_memory(out_, MemoryKind::kHost, Access::kLocal).value()),
+        target_(device_->register_memory(in_, MemoryKind::kHost, Access::kRemoteWrite).value()),
+        spin_(spin) {}
+
+  Device& device() { return *device_; }
+  CompletionQueue& queue() { return *queue_; }
+  void adopt(std::unique_ptr<Endpoint> endpoint) { endpoint_ = std::move(endpoint); }
+  void set_remote(const Side& peer) { remote_ = peer.target_->describe(); }
+  bool connected() {
+    return pump([](const Completion&) {}), endpoint_->connected();
+  }
+
+  void write(std::size_t bytes, std::size_t index) {
+    const std::size_t offset = index % (out_.size() / bytes) * bytes;
+    const WorkRequest request{.opcode = Opcode::kWrite,
+                              .has_immediate = true,
+                              .immediate = static_cast<std::uint32_t>(index),
+                              .tag = index,
+                              .local = source_.get(),
+                              .local_offset = offset,
+                              .length = bytes,
+                              .remote = &remote_,
+                              .remote_offset = offset};
+    const Status status = endpoint_->post(request);
+    CHECK(status.ok(), "{}", status.to_string());
+  }
+
+  // Polls once; sleeps when nothing happened, unless spinning.
+  template <class OnEvent>
+  void turn(OnEvent on_event) {
+    if (pump(on_event) > 0 || spin_ || !queue_->arm()) return;
+    pollfd wait{queue_->fd(), POLLIN, 0};
+    CHECK(::poll(&wait, 1, 10'000) == 1, "the peer went silent");
+  }
+
+ private:
+  template <class OnEvent>
+  std::size_t pump(OnEvent on_event) {
+    std::array<Completion, 64> out;
+    const std::size_t count = queue_->poll(out);
+    for (std::size_t i = 0; i < count; ++i) {
+      CHECK(out[i].code == Code::kOk, "{}", endpoint_->status().to_string());
+      on_event(out[i]);
+    }
+    return count;
+  }
+
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<CompletionQueue> queue_;
+  std::vector<std::byte> out_, in_;
+  std::unique_ptr<MemoryRegion> source_, target_;
+  std::unique_ptr<Endpoint> endpoint_;
+  RemoteRegion remote_;
+  bool spin_;
+};
+
+void connect(Side& a, Side& b) {
+  EndpointOptions options;
+  options.token = random_token();
+  b.adopt(b.device().accept(b.queue(), options).value());
+  a.adopt(a.device().connect(a.queue(), b.device().address(), options).value());
+  a.set_remote(b);
+  b.set_remote(a);
+  for (bool up = false; !up;) {
+    b.device().progress();
+    const bool a_up = a.connected(), b_up = b.connected();
+    up = a_up && b_up;
+  }
+}
+
+// The last acknowledgement leaves before this thread does.
+void settle(Side& side) {
+  while (!side.queue().arm()) side.turn([](const Completion&) {});
+}
+
+// Keeps `window` writes outstanding until `count` have completed. With `answered`, a write counts
+// when the peer's answer arrived.
+void drive(Side& side, std::size_t bytes, std::size_t count, std::size_t window, bool answered) {
+  std::size_t posted = 0, finished = 0, completed = 0;
+  while (finished < count || completed < count) {
+    for (; posted < count && posted - finished < window && posted - completed < window; ++posted)
+      side.write(bytes, posted);
+    side.turn([&](const Completion& event) {
+      completed += event.event == Event::kWriteDone;
+      finished += event.event == (answered ? Event::kImmediate : Event::kWriteDone);
+    });
+  }
+  settle(side);
+}
+
+// Takes `count` writes in; answers each with one of the same size if told to.
+void serve(Side& side, std::size_t bytes, std::size_t count, bool answer) {
+  std::size_t arrived = 0, completed = 0;
+  while (arrived < count || (answer && completed < count))
+    side.turn([&](const Completion& event) {
+      completed += event.event == Event::kWriteDone;
+      if (event.event != Event::kImmediate) return;
+      if (answer) side.write(bytes, arrived);
+      ++arrived;
+    });
+  settle(side);
+}
+
+struct Row {
+  double penstock, plain, ratio, low, high;  // medians; the lowest and highest ratio
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+Row compare(const Settings& settings, double per_run, const std::function<double()>& penstock,
+            const std::function<double()>& plain) {
+  (void)penstock();  // warm-up: windows, caches, page tables
+  (void)plain();
+  std::vector<double> ours, theirs, ratios;
+  for (std::size_t i = 0; i < settings.repeats; ++i) {
+    ours.push_back(per_run / penstock());
+    theirs.push_back(per_run / plain());
+    ratios.push_back(ours.back() / theirs.back());
+  }
+  const auto [low, high] = std::minmax_element(ratios.begin(), ratios.end());
+  return {median(ours), median(theirs), median(ratios), *low, *high};
+}
+
+struct Shape {
+  std::size_t bytes, window, count, slots;
+  Shape(std::size_t message_bytes, const Settings& settings)
+      : bytes(message_bytes),
+        window(std::clamp(kWindowBytes / bytes, kLeastWindow, kMostWindow)),
+        // Small messages move fewer bytes a second: an eighth of the bytes is as long a run.
+        count(std::max<std::size_t>((settings.mib << 20) / (bytes < 65536 ? 8 : 1) / bytes, 16)),
+        slots(window) {}
+  double total() const { return static_cast<double>(bytes) * static_cast<double>(count); }
+};
+
+Row bandwidth(const Settings& settings, const Shape& shape, bool two_way) {
+  const SystemClock clock;
+  const std::size_t buffer = shape.bytes * shape.slots;
+  Side a(clock, buffer, settings.spin), b(clock, buffer, settings.spin);
+  connect(a, b);
+  const SocketPair pair = make_socket_pair();
+  std::vector<std::byte> a_out(buffer), a_in(buffer), b_out(buffer), b_in(buffer);
+  const auto [bytes, window, count, slots] = shape;
+  return compare(
+      settings, shape.total() / 1e9,
+      [&] {
+        return run_both([&] { drive(a, bytes, count, window, two_way); },
+                        [&] { serve(b, bytes, count, two_way); });
+      },
+      [&] {
+        if (two_way)
+          return run_both([&] { exchange_all(pair.a.get(), a_out, a_in, bytes, count); },
+                          [&] { exchange_all(pair.b.get(), b_out, b_in, bytes, count); });
+        return run_both([&] { send_all(pair.a.get(), a_out, bytes, count); },
+                        [&] { receive_all(pair.b.get(), b_in, bytes, count); });
+      });
+}
+
+// Microseconds per round trip become a rate, so that above 1 is better here too.
+Row latency(const Settings& settings, std::size_t bytes, bool spin) {
+  constexpr std::size_t kRounds = 5'000;
+  const SystemClock clock;
+  Side a(clock, bytes, spin), b(clock, bytes, spin);
+  connect(a, b);
+  const SocketPair pair = make_socket_pair();
+  std::vector<std::byte> left(bytes), right(bytes);
+  Row row = compare(
+      settings, kRounds,
+      [&] {
+        return run_both([&] { drive(a, bytes, kRounds, 1, true); },
+                        [&] { serve(b, bytes, kRounds, true); });
+      },
+      [&] {
+        return run_both([&] { ping(pair.a.get(), left, bytes, kRounds, spin); },
+                        [&] { pong(pair.b.get(), right, bytes, kRounds, spin); });
+      });
+  row.penstock = 1e6 / row.penstock;
+  row.plain = 1e6 / row.plain;
+  return row;
+}
+
+bool table(const Settings& settings, const char* title, bool two_way) {
+  fmt::print("\n{}\n{:>10} {:>7} {:>14} {:>11} {:>7} {:>13}\n", title, "bytes", "window",
+             "penstock GB/s", "plain GB/s", "ratio", "lowest-highest");
+  bool met = true;
+  for (std::size_t bytes = 4096; bytes <= std::size_t{4} << 20; bytes *= 4) {
+    const Shape shape(bytes, settings);
+    const Row row = bandwidth(settings, shape, two_way);
+    fmt::print("{:>10} {:>7} {:>14.2f} {:>11.2f} {:>7.2f} {:>8.2f}-{:.2f}\n", bytes, shape.window,
+               row.penstock, row.plain, row.ratio, row.low, row.high);
+    std::fflush(stdout);
+    if (bytes >= kBarBytes) met &= row.ratio >= kBar;
+  }
+  return met;
+}
+
+int run(const Settings& settings) {
+  fmt::print(
+      "tcp provider against plain sockets, 127.0.0.1, one stream, two pinned threads, {},\n"
+      "medians of {} interleaved repeats of {} MiB\n",
+      settings.spin ? "spinning" : "sleeping when idle", settings.repeats, settings.mib);
+  const bool one_way = table(settings, "one way: writes with immediate | send, recv", false);
+  const bool two_way =
+      table(settings, "two ways: each write answered by one of its size | duplex send, recv", true);
+  fmt::print("\nround trip, 64 bytes\n");
+  for (const bool spin : {false, true}) {
+    const Row row = latency(settings, 64, spin);
+    fmt::print("{:>10} {:>8.1f} us penstock {:>8.1f} us plain, {:.2f} times\n",
+               spin ? "spinning" : "sleeping", row.penstock, row.plain, 1 / row.ratio);
+  }
+  fmt::print("\nbar (≥ {:.2f} of plain at ≥ 256 KiB): one way {}, two ways {}\n", kBar,
+             one_way ? "met" : "MISSED", two_way ? "met" : "MISSED");
+  return one_way && two_way ? 0 : 3;
+}
+
+}  // namespace
+}  // namespace penstock::bench
+
+int main(int argc, char** argv) {
+  penstock::bench::Settings settings;
+  std::vector<std::size_t*> numbers{&settings.repeats, &settings.mib};
+  std::size_t next = 0;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "spin") == 0) {
+      settings.spin = true;
+    } else if (next < numbers.size() && std::atol(argv[i]) > 0) {
+      *numbers[next++] = static_cast<std::size_t>(std::atol(argv[i]));
+    } else {
+      fmt::print(stderr, "usage: {} [repeats] [mib] [spin]\n", argv[0]);
+      return 64;
+    }
+  }
+  return penstock::bench::run(settings);
+}
