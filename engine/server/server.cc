@@ -108,6 +108,8 @@ void Server::on_scheduler_message(wire::MessageT& message) {
     if (joined_) on_membership(*membership);
   } else if (const auto* stop = message.body.AsStop()) {
     finish(from_wire(stop->error));
+    links_.close(*scheduler_);  // the scheduler waits for that
+    scheduler_.reset();
   } else if (const auto* refused = message.body.AsRefused()) {
     const Status why = from_wire(refused->error);
     finish(why.ok() ? Status(Code::kProtocol, "refused without a reason") : why);
