@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/psbench/local_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "bench/psbench/sizes.h"
+#include "engine/runtime/topology.h"
+
+namespace penstock::psbench {
+
+void add_local_options(CLI::App& command, LocalOptions& options) {
+  command.add_option("--local", options.local, "SERVERSxWORKERS, all on this host")
+      ->capture_default_str();
+  command.add_option("--transport", options.transport, "loopback or tcp")->capture_default_str();
+  command.add_option("--optimizer", options.optimizer, "sgd, momentum, nesterov, adam or adamw")
+      ->capture_default_str();
+  command.add_option("--learning-rate", options.learning_rate, "0: the optimizer's usual one")
+      ->capture_default_str();
+  command.add_option("--lanes", options.lanes, "threads per server and per worker")
+      ->capture_default_str();
+  command.add_option("--slice", options.slice, "bytes of one slice")->capture_default_str();
+  command.add_option("--port", options.port, "of the scheduler; 0 takes a free one")
+      ->capture_default_str();
+  command.add_option("--secret-file", options.secret_file,
+                     "the job secret; without it a random one is made for this run");
+  command.add_option("--timeout", options.timeout_s, "seconds that joining or a round may take")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  command.add_option("--detect", options.detect_ms, "milliseconds of silence that mean death")
+      ->check(CLI::Range(50.0, 600000.0))
+      ->capture_default_str();
+  command.add_flag("--verbose", options.verbose, "log what the roles do");
+}
+
+Result<LocalJob> make_job(const LocalOptions& options) {
+  LocalJob job;
+  PENSTOCK_RETURN_IF_ERROR(parse_local(options.local, job));
+  PENSTOCK_ASSIGN_OR_RETURN(job.slice_bytes, parse_size(options.slice));
+  job.lanes = options.lanes;
+  job.transport = options.transport;
+  job.port = options.port;
+  job.secret_file = options.secret_file;
+  job.timeout_ns = static_cast<TimeNs>(options.timeout_s * static_cast<double>(kSecond));
+  job.detect_ns = static_cast<TimeNs>(options.detect_ms * static_cast<double>(kMillisecond));
+  PENSTOCK_RETURN_IF_ERROR(validate(job));
+  PENSTOCK_ASSIGN_OR_RETURN(const auto topology, Topology::load());
+  const std::size_t lanes = std::size_t{job.servers + job.workers} * job.lanes;
+  job.pin = lanes <= topology->cpus().size();
+  if (!job.pin)
+    fmt::print("note: {} lanes on {} processors: lanes are not pinned\n", lanes,
+               topology->cpus().size());
+  return job;
+}
+
+Result<OptimizerSpec> make_optimizer(const LocalOptions& options) {
+  const std::optional<OptimizerKind> kind = parse_optimizer(options.optimizer);
+  if (!kind)
+    return Status(Code::kInvalidArgument,
+                  fmt::format("no optimizer is called '{}'", options.optimizer))
+        .with_hint("known: sgd, momentum, nesterov, adam, adamw");
+  OptimizerSpec spec = default_optimizer(*kind);
+  if (options.learning_rate != 0) spec.learning_rate = options.learning_rate;
+  PENSTOCK_RETURN_IF_ERROR(validate(spec));
+  return spec;
+}
+
+}  // namespace penstock::psbench

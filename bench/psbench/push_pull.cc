@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/psbench/push_pull.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "bench/psbench/ceiling_memory.h"
+#include "bench/psbench/ceiling_tcp.h"
+#include "bench/psbench/exchange.h"
+#include "bench/psbench/exit_code.h"
+#include "bench/psbench/progress.h"
+#include "bench/psbench/report.h"
+#include "bench/psbench/sizes.h"
+
+namespace penstock::psbench {
+namespace {
+
+constexpr std::uint64_t kServerSlackBytes = std::uint64_t{64} << 20;
+
+// Everything a run needs, checked before anything starts.
+struct Plan {
+  LocalJob job;
+  ExchangeOptions exchange;
+  std::vector<Model> models;
+};
+
+Result<std::vector<Model>> choose_models(const PushPullOptions& options, DType dtype) {
+  std::vector<Model> models;
+  if (options.sizes.empty()) {
+    PENSTOCK_ASSIGN_OR_RETURN(Model model, load_model(options.model));
+    models.push_back(std::move(model));
+    return models;
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> sizes, parse_sizes(options.sizes));
+  for (const std::uint64_t bytes : sizes)
+    models.push_back(single_tensor_model(bytes, dtype_bytes(dtype)));
+  return models;
+}
+
+Result<Plan> make_plan(const PushPullOptions& options) {
+  Plan plan;
+  PENSTOCK_ASSIGN_OR_RETURN(plan.job, make_job(options.local));
+  const std::optional<DType> dtype = parse_dtype(options.dtype);
+  if (!dtype)
+    return Status(Code::kInvalidArgument, fmt::format("no dtype is called '{}'", options.dtype))
+        .with_hint("known: fp32, fp16, bf16");
+  PENSTOCK_ASSIGN_OR_RETURN(plan.models, choose_models(options, *dtype));
+  ExchangeOptions& exchange = plan.exchange;
+  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors.optimizer, make_optimizer(options.local));
+  exchange.tensors.dtype = *dtype;
+  exchange.rounds = options.rounds;
+  exchange.seconds = options.seconds;
+  exchange.warm_up = options.warm_up;
+  exchange.check = options.check;
+  exchange.audit = options.audit;
+  if (!options.audit) return plan;
+  if (exchange.tensors.optimizer.kind != OptimizerKind::kSgd)
+    return Status(Code::kInvalidArgument, "--audit counts in whole numbers and needs sgd");
+  exchange.tensors.optimizer.learning_rate = 1;  // the ledger's terms
+  exchange.tensors.reduce = Reduce::kSum;
+  return plan;
+}
+
+// What the same bytes cost without us, measured in this session.
+Result<double> measure_ceiling(const LocalJob& job, std::uint64_t bytes) {
+  if (job.transport == "loopback") {
+    // A slice is copied to the server and back: half of the copy bandwidth each way.
+    PENSTOCK_ASSIGN_OR_RETURN(
+        const MemoryCeiling memory,
+        measure_memory_ceiling(1, std::max<std::uint64_t>(bytes, std::uint64_t{256} << 20)));
+    return memory.copy_GBps / 2;
+  }
+  TcpCeilingOptions tcp;
+  tcp.streams = job.lanes * std::min(job.servers, job.workers);
+  tcp.bytes_per_round = std::max<std::uint64_t>(bytes, tcp.streams);
+  tcp.rounds = bytes >= (std::uint64_t{64} << 20) ? 5 : 21;
+  PENSTOCK_ASSIGN_OR_RETURN(const TcpCeiling ceiling, measure_tcp_ceiling(tcp));
+  return ceiling.GBps;
+}
+
+const char* phase_name(Phase phase) {
+  switch (phase) {
+    case Phase::kStarting:
+      return "starting";
+    case Phase::kDeclaring:
+      return "declaring";
+    case Phase::kChecking:
+      return "checking bits";
+    case Phase::kWarmingUp:
+      return "warming up";
+    case Phase::kMeasuring:
+      return "measuring";
+    case Phase::kEnding:
+      return "ending";
+  }
+  return "";
+}
+
+// A round is as long as the slowest worker's.
+std::vector<double> slowest(const ClusterReport& report) {
+  std::vector<double> round_us = report.workers[0].round_us;
+  for (const WorkerReport& worker : report.workers)
+    for (std::size_t i = 0; i < std::min(round_us.size(), worker.round_us.size()); ++i)
+      round_us[i] = std::max(round_us[i], worker.round_us[i]);
+  return round_us;
+}
+
+class PushPull {
+ public:
+  PushPull(const PushPullOptions& options, const Plan& plan) : options_(options), plan_(plan) {}
+  int run();
+
+ private:
+  Status run_model(const Model& model);
+  RunResult describe_run(const Model& model) const;
+  void print_memory(const ClusterReport& report) const;
+  Status write_files() const;
+  int verdict(const Status& status) const;
+
+  const PushPullOptions& options_;
+  const Plan& plan_;
+  std::vector<RunResult> results_;
+  std::string first_wrong_;
+  bool interrupted_ = false;
+};
+
+RunResult PushPull::describe_run(const Model& model) const {
+  RunResult result;
+  result.model = model.name;
+  result.transport = plan_.job.transport;
+  result.optimizer = optimizer_name(plan_.exchange.tensors.optimizer.kind);
+  result.dtype = dtype_name(plan_.exchange.tensors.dtype);
+  result.elements = model.elements();
+  result.bytes = result.elements * dtype_bytes(plan_.exchange.tensors.dtype);
+  result.servers = plan_.job.servers;
+  result.workers = plan_.job.workers;
+  result.lanes = plan_.job.lanes;
+  for (const ModelTensor& tensor : model.tensors)
+    result.messages_per_round +=
+        cut(tensor.elements, dtype_bytes(plan_.exchange.tensors.dtype), plan_.job.slice_bytes)
+            .size();
+  return result;
+}
+
+Status PushPull::run_model(const Model& model) {
+  RunResult result = describe_run(model);
+  if (options_.ceiling) {
+    PENSTOCK_ASSIGN_OR_RETURN(result.ceiling_GBps, measure_ceiling(plan_.job, result.bytes));
+  }
+  SharedMemory memory;
+  SharedPage& page = memory.page();
+  Progress progress;
+  const auto show = [&] {
+    progress.show(fmt::format("{}: {}, {} rounds", model.name,
+                              phase_name(static_cast<Phase>(page.phase.load())),
+                              page.rounds_done.load()));
+  };
+  // Filling and checking take time of their own; rounds have their own deadlines.
+  const TimeNs limit_ns = SystemClock().now_ns() + 10 * plan_.job.timeout_ns +
+                          static_cast<TimeNs>(options_.seconds * 2e9);
+  const auto make_program = [&] { return make_exchange(model, plan_.exchange, page); };
+  Result<ClusterReport> report = run_local(plan_.job, page, make_program, show, limit_ns);
+  progress.clear();
+  interrupted_ = page.interrupted.load();
+  if (!report.ok()) return report.status();
+  result.round_us = slowest(*report);
+  result.cpu_s = page.cpu_s.load();
+  for (const WorkerReport& worker : report->workers) {
+    result.wrong += worker.wrong;
+    if (first_wrong_.empty()) first_wrong_ = worker.first_wrong;
+  }
+  fmt::print("{}", table_row(result));
+  results_.push_back(std::move(result));
+  PENSTOCK_RETURN_IF_ERROR(first_failure(*report));
+  if (options_.sizes.empty()) print_memory(*report);
+  return {};
+}
+
+void PushPull::print_memory(const ClusterReport& report) const {
+  if (plan_.job.transport == "loopback") return;  // all roles share one process
+  for (std::size_t rank = 0; rank < report.servers.size(); ++rank) {
+    const ServerReport& server = report.servers[rank];
+    const bool within = server.resident_bytes <= server.planned_bytes + kServerSlackBytes;
+    fmt::print("server {} memory: {} resident at most, {} parameters + state + slots{}\n", rank,
+               format_size(server.resident_bytes), format_size(server.planned_bytes),
+               within ? "" : " (over by more than 64M)");
+  }
+}
+
+Status PushPull::write_files() const {
+  Environment environment = read_environment();
+  environment.transport = plan_.job.transport + (plan_.job.transport == "tcp" ? " 127.0.0.1" : "");
+  if (!options_.json.empty())
+    PENSTOCK_RETURN_IF_ERROR(write_file(options_.json, to_json(environment, results_)));
+  if (!options_.csv.empty()) PENSTOCK_RETURN_IF_ERROR(write_file(options_.csv, to_csv(results_)));
+  return {};
+}
+
+int PushPull::verdict(const Status& status) const {
+  std::uint64_t wrong = 0;
+  double lowest = results_.empty() ? 0 : figures_of(results_[0]).busbw_GBps;
+  for (const RunResult& result : results_) {
+    wrong += result.wrong;
+    lowest = std::min(lowest, figures_of(result).busbw_GBps);
+  }
+  if (wrong > 0) {
+    fmt::print("verdict: WRONG DATA: {} elements; the first: {}\n", wrong, first_wrong_);
+    return kExitWrongData;
+  }
+  if (!status.ok()) {
+    fmt::print("verdict: failed: {}\n", status.to_string());
+    return exit_code_of(status.code());
+  }
+  const char* const checked = options_.audit   ? "every round audited, 0 wrong"
+                              : options_.check ? "bits checked, 0 wrong"
+                                               : "bits not checked";
+  const char* const ended = interrupted_ ? "; interrupted, this is what was measured" : "";
+  if (lowest < options_.min_busbw) {
+    fmt::print("verdict: too slow: {:.2f} GB/s busbw, --min-busbw {} asked for ({}{})\n", lowest,
+               options_.min_busbw, checked, ended);
+    return kExitBelowTarget;
+  }
+  fmt::print("verdict: good ({}{})\n", checked, ended);
+  return kExitGood;
+}
+
+int PushPull::run() {
+  fmt::print(
+      "{} servers, {} workers, {} lanes each, {}, slices of {}; {} warm-up rounds and the "
+      "registration are not counted\n",
+      plan_.job.servers, plan_.job.workers, plan_.job.lanes, plan_.job.transport,
+      format_size(plan_.job.slice_bytes), plan_.exchange.warm_up);
+  fmt::print("GB/s = 10^9 bytes a second, one direction; the ceiling is {} in this session\n\n{}",
+             plan_.job.transport == "loopback" ? "half of memory's copy bandwidth"
+                                               : "raw TCP streams both ways",
+             table_header());
+  std::fflush(stdout);
+  Status status;
+  for (const Model& model : plan_.models) {
+    status = run_model(model);
+    if (!status.ok() || interrupted_) break;
+  }
+  if (const Status written = write_files(); !written.ok() && status.ok()) status = written;
+  return verdict(status);
+}
+
+}  // namespace
+
+void add_push_pull_options(CLI::App& app, PushPullOptions& options) {
+  add_local_options(app, options.local);
+  app.add_option("--model", options.model, "resnet50, vgg16, bert-large, gpt2 or dlrm-mlp")
+      ->capture_default_str();
+  app.add_option("--sizes", options.sizes, "a sweep instead of a model, as 4K:64M:x4 or 4K,1M");
+  app.add_option("--dtype", options.dtype, "of gradients and parameters: fp32, fp16 or bf16")
+      ->capture_default_str();
+  app.add_option("--rounds", options.rounds, "measured rounds; 0 goes by --seconds")
+      ->capture_default_str();
+  app.add_option("--seconds", options.seconds, "of measured rounds per model or size")
+      ->check(CLI::Range(0.01, 86400.0))
+      ->capture_default_str();
+  app.add_option("--warm-up", options.warm_up, "rounds before, not counted")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  app.add_flag("--check,!--no-check", options.check, "compare the first rounds bit by bit (on)");
+  app.add_flag("--audit", options.audit, "check every round against the ledger (sgd only)");
+  app.add_flag("--ceiling,!--no-ceiling", options.ceiling, "measure the ceiling (on)");
+  app.add_option("--min-busbw", options.min_busbw, "GB/s below which the exit code is 3")
+      ->capture_default_str();
+  app.add_option("--json", options.json, "write the results to this file");
+  app.add_option("--csv", options.csv, "write the results to this file");
+}
+
+int run_push_pull(const PushPullOptions& options) {
+  const Result<Plan> plan = make_plan(options);
+  if (!plan.ok()) {
+    fmt::print(stderr, "psbench: {}\n", plan.status().to_string());
+    return exit_code_of(plan.status().code());
+  }
+  return PushPull(options, *plan).run();
+}
+
+}  // namespace penstock::psbench

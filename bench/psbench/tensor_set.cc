@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/psbench/tensor_set.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "bench/psbench/pattern.h"
+#include "kernels/table.h"
+
+namespace penstock::psbench {
+namespace {
+
+// Small enough that all arrays of a block stay in the first-level cache.
+constexpr std::uint64_t kBlock = 1024;
+
+const KernelTable& reference() { return *available_kernels().front(); }
+
+// Writes whole numbers in the wire dtype, block by block.
+template <class Value>
+void fill(std::byte* out, DType dtype, std::uint64_t elements, Value value) {
+  std::array<float, kBlock> block;
+  for (std::uint64_t begin = 0; begin < elements; begin += kBlock) {
+    const std::uint64_t count = std::min(kBlock, elements - begin);
+    for (std::uint64_t i = 0; i < count; ++i) block[i] = static_cast<float>(value(begin + i));
+    best_kernels().encode(block.data(), out + begin * dtype_bytes(dtype), dtype, count);
+  }
+}
+
+}  // namespace
+
+Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& options,
+                                    std::uint32_t workers) {
+  TensorSet set;
+  set.options_ = options;
+  set.workers_ = workers;
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+    Item item;
+    item.elements = model.tensors[i].elements;
+    item.spec.name = model.tensors[i].name;
+    item.spec.shape = model.tensors[i].shape;
+    item.spec.gradient_dtype = item.spec.parameter_dtype = options.dtype;
+    item.spec.optimizer = options.optimizer;
+    item.spec.reduce = options.reduce;
+    item.spec.priority = -static_cast<std::int32_t>(i);
+    PENSTOCK_ASSIGN_OR_RETURN(item.gradients, HostMemory::allocate(item.spec.gradient_bytes()));
+    PENSTOCK_ASSIGN_OR_RETURN(item.parameters, HostMemory::allocate(item.spec.parameter_bytes()));
+    set.wire_bytes_ += item.spec.gradient_bytes();
+    set.items_.push_back(std::move(item));
+  }
+  return set;
+}
+
+std::vector<Tensor> TensorSet::tensors() const {
+  std::vector<Tensor> tensors;
+  for (std::size_t i = 0; i < items_.size(); ++i)
+    tensors.push_back(
+        {key(i), items_[i].spec, items_[i].gradients.bytes(), items_[i].parameters.bytes()});
+  return tensors;
+}
+
+void TensorSet::fill_initial() {
+  for (std::size_t i = 0; i < items_.size(); ++i)
+    fill(items_[i].parameters.bytes().data(), options_.dtype, items_[i].elements,
+         [&](std::uint64_t element) { return pattern_initial(key(i), element); });
+}
+
+void TensorSet::fill_gradients(Rank worker, Round round) {
+  for (std::size_t i = 0; i < items_.size(); ++i)
+    fill(items_[i].gradients.bytes().data(), options_.dtype, items_[i].elements,
+         [&](std::uint64_t element) { return pattern_gradient(worker, key(i), round, element); });
+}
+
+std::uint64_t TensorSet::check(Round round, std::string& first_wrong) const {
+  std::uint64_t wrong = 0;
+  for (std::size_t i = 0; i < items_.size(); ++i)
+    for (std::uint64_t begin = 0; begin < items_[i].elements; begin += kBlock)
+      wrong += check_block(items_[i], key(i), round, begin,
+                           std::min(kBlock, items_[i].elements - begin), first_wrong);
+  return wrong;
+}
+
+std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std::uint64_t begin,
+                                     std::uint64_t count, std::string& first_wrong) const {
+  alignas(64) std::array<float, kBlock> parameters;
+  alignas(64) std::array<std::array<float, kBlock>, kMaxStatePlanes> state{};
+  alignas(64) std::array<std::byte, kBlock * sizeof(float)> wire;
+  std::vector<std::array<std::byte, kBlock * sizeof(float)>> gradients(workers_);
+  std::array<const void*, kMaxWorkers> pointers{};
+  fill(wire.data(), options_.dtype, count,
+       [&](std::uint64_t i) { return pattern_initial(key, begin + i); });
+  reference().decode(wire.data(), options_.dtype, parameters.data(), count);
+  for (Round r = 1; r <= round; ++r) {
+    for (Rank worker = 0; worker < workers_; ++worker) {
+      fill(gradients[worker].data(), options_.dtype, count,
+           [&](std::uint64_t i) { return pattern_gradient(worker, key, r, begin + i); });
+      pointers[worker] = gradients[worker].data();
+    }
+    UpdateArgs args;
+    args.gradients = pointers.data();
+    args.workers = workers_;
+    args.gradient_dtype = args.wire_dtype = options_.dtype;
+    args.parameters = parameters.data();
+    for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane)
+      args.state[plane] = state[plane].data();
+    args.wire = wire.data();
+    args.count = count;
+    args.scale = options_.reduce == Reduce::kMean ? 1.0F / static_cast<float>(workers_) : 1.0F;
+    reference().update(options_.optimizer.kind, fold(options_.optimizer, r), args);
+  }
+  const std::size_t bytes = dtype_bytes(options_.dtype);
+  const std::byte* const got = item.parameters.bytes().data() + begin * bytes;
+  if (std::memcmp(got, wire.data(), count * bytes) == 0) return 0;
+  std::uint64_t wrong = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (std::memcmp(got + i * bytes, wire.data() + i * bytes, bytes) == 0) continue;
+    if (wrong++ == 0 && first_wrong.empty())
+      first_wrong = fmt::format("key {} '{}' element {} after round {}", key, item.spec.name,
+                                begin + i, round);
+  }
+  return wrong;
+}
+
+std::uint64_t TensorSet::audit(Round round, std::string& first_wrong) {
+  std::uint64_t wrong = 0;
+  std::array<float, kBlock> expected;
+  std::array<std::byte, kBlock * sizeof(float)> wire;
+  const std::size_t bytes = dtype_bytes(options_.dtype);
+  for (std::size_t index = 0; index < items_.size(); ++index) {
+    Item& item = items_[index];
+    if (item.ledger.empty())
+      for (std::uint64_t i = 0; i < item.elements; ++i)
+        item.ledger.push_back(pattern_initial(key(index), i));
+    for (std::uint64_t begin = 0; begin < item.elements; begin += kBlock) {
+      const std::uint64_t count = std::min(kBlock, item.elements - begin);
+      for (std::uint64_t i = 0; i < count; ++i) {
+        for (Rank worker = 0; worker < workers_; ++worker)
+          item.ledger[begin + i] -= pattern_gradient(worker, key(index), round, begin + i);
+        expected[i] = static_cast<float>(item.ledger[begin + i]);
+      }
+      reference().encode(expected.data(), wire.data(), options_.dtype, count);
+      const std::byte* const got = item.parameters.bytes().data() + begin * bytes;
+      for (std::uint64_t i = 0; i < count; ++i)
+        if (std::memcmp(got + i * bytes, wire.data() + i * bytes, bytes) != 0 && wrong++ == 0 &&
+            first_wrong.empty())
+          first_wrong = fmt::format("key {} '{}' element {} after round {}", key(index),
+                                    item.spec.name, begin + i, round);
+    }
+  }
+  return wrong;
+}
+
+}  // namespace penstock::psbench
