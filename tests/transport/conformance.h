@@ -7,7 +7,7 @@
 //   class MyHarness final : public DeviceHarness { … };
 //   INSTANTIATE_TEST_SUITE_P(
 //       Mine, DeviceConformance,
-//       testing::Values(Provider{"mine", [] { return std::make_unique<MyHarness>(); }}));
+//       testing::Values(Provider{"mine", [] { return std::make_unique<MyHarness>(); }}), name_of);
 //
 // The tests live in conformance_*.cc. The fixture's teardown closes every endpoint, polls until
 // each has said kDisconnected, and fails unless each accepted post got exactly one completion, in
@@ -44,6 +44,7 @@ struct Provider {
   const char* name;
   std::function<std::unique_ptr<DeviceHarness>()> make;
 };
+inline std::string name_of(const testing::TestParamInfo<Provider>& info) { return info.param.name; }
 inline void PrintTo(const Provider& provider, std::ostream* out) { *out << provider.name; }
 
 // A completion queue and everything that came out of it.

@@ -6,7 +6,8 @@
 //
 //   INSTANTIATE_TEST_SUITE_P(
 //       Mine, ControlConformance,
-//       testing::Values(ControlProvider{"mine", [] { return std::make_unique<MyHarness>(); }}));
+//       testing::Values(ControlProvider{"mine", [] { return std::make_unique<MyHarness>(); }}),
+//       control_name_of);
 //
 // The teardown fails unless every channel said on_closed at most once, last, and never after its
 // owner closed it, and every descriptor is gone.
@@ -37,6 +38,9 @@ struct ControlProvider {
   const char* name;
   std::function<std::unique_ptr<ControlHarness>()> make;
 };
+inline std::string control_name_of(const testing::TestParamInfo<ControlProvider>& info) {
+  return info.param.name;
+}
 inline void PrintTo(const ControlProvider& provider, std::ostream* out) { *out << provider.name; }
 
 using Frame = std::vector<std::byte>;

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <thread>
 
 #include "tests/transport/conformance.h"
@@ -28,10 +29,6 @@ class FastHarness final : public DeviceHarness {
   LoopbackFabric fabric_{clock_};
 };
 
-INSTANTIATE_TEST_SUITE_P(Loopback, DeviceConformance,
-                         testing::Values(Provider{"fast",
-                                                  [] { return std::make_unique<FastHarness>(); }}));
-
 class FastControlHarness final : public ControlHarness {
  public:
   const Clock& clock() const override { return clock_; }
@@ -43,9 +40,60 @@ class FastControlHarness final : public ControlHarness {
   LoopbackFabric fabric_{clock_};
 };
 
-INSTANTIATE_TEST_SUITE_P(Loopback, ControlConformance,
-                         testing::Values(ControlProvider{
-                             "fast", [] { return std::make_unique<FastControlHarness>(); }}));
+// Everything is an event on a virtual clock: random delays, no faults.
+FaultPlan delays_only() {
+  FaultPlan plan;
+  plan.seed = 0x5eed;
+  plan.data = {1 * kMicrosecond, 40 * kMicrosecond};
+  plan.control = {5 * kMicrosecond, 90 * kMicrosecond};
+  plan.spike_per_million = 10'000;
+  plan.spike_ns = kMillisecond;
+  return plan;
+}
+
+void advance(ManualClock& clock, LoopbackFabric& fabric) {
+  const TimeNs until_event_ns = fabric.next_event_ns() - clock.now_ns();
+  clock.advance(std::clamp<TimeNs>(until_event_ns, 1, kMillisecond));
+  fabric.step();
+}
+
+class DelayedHarness final : public DeviceHarness {
+ public:
+  const Clock& clock() const override { return clock_; }
+  Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) override {
+    return fabric_.create_device(incarnation);
+  }
+  void step() override { advance(clock_, fabric_); }
+  bool threads() const override { return false; }
+
+ private:
+  ManualClock clock_;
+  LoopbackFabric fabric_{clock_, delays_only()};
+};
+
+class DelayedControlHarness final : public ControlHarness {
+ public:
+  const Clock& clock() const override { return clock_; }
+  std::unique_ptr<ControlHub> create_hub() override { return fabric_.create_hub(); }
+  void step() override { advance(clock_, fabric_); }
+  bool threads() const override { return false; }
+
+ private:
+  ManualClock clock_;
+  LoopbackFabric fabric_{clock_, delays_only()};
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Loopback, DeviceConformance,
+    testing::Values(Provider{"fast", [] { return std::make_unique<FastHarness>(); }},
+                    Provider{"delayed", [] { return std::make_unique<DelayedHarness>(); }}),
+    name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Loopback, ControlConformance,
+    testing::Values(ControlProvider{"fast", [] { return std::make_unique<FastControlHarness>(); }},
+                    ControlProvider{"delayed",
+                                    [] { return std::make_unique<DelayedControlHarness>(); }}),
+    control_name_of);
 
 }  // namespace
 }  // namespace penstock::test

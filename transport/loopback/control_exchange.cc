@@ -9,8 +9,23 @@
 #include "transport/loopback/hub.h"
 
 namespace penstock::loopback {
+namespace {
+
+Notice lost(LinkEnd end) {
+  return {Notice::Kind::kClosed,
+          end,
+          {},
+          {},
+          Status(Code::kConnectionLost, "the control connection was lost")};
+}
+
+}  // namespace
+
+ControlExchange::ControlExchange(Timeline* timeline)
+    : timeline_(timeline), handle_(timeline == nullptr ? 0 : timeline->add(*this)) {}
 
 ControlExchange::~ControlExchange() {
+  if (timeline_ != nullptr) timeline_->remove(handle_);
   MutexLock lock(mutex_);
   CHECK(hubs_.empty(), "the fabric is destroyed before {} of its hubs", hubs_.size());
 }
@@ -25,11 +40,14 @@ std::string ControlExchange::add_hub(LoopbackHub& hub) {
 void ControlExchange::remove_hub(LoopbackHub& hub) {
   MutexLock lock(mutex_);
   std::erase_if(listeners_, [&](const auto& listener) { return listener.second == &hub; });
-  for (auto& [serial, link] : links_) {  // knocks that were never taken
+  for (auto& [serial, link] : links_) {
     for (std::uint64_t i = 0; i < 2; ++i) {
-      if (link.sides[i].hub == &hub) shut(serial << 1 | i);
+      if (link.sides[i].hub != &hub) continue;
+      shut(serial << 1 | i);  // a knock that was never taken
+      link.sides[i].hub = nullptr;
     }
   }
+  dead_.erase(&hub);
   std::erase_if(links_, [](const auto& link) {
     return !link.second.sides[0].open && !link.second.sides[1].open;
   });
@@ -47,6 +65,7 @@ Result<std::string> ControlExchange::listen(LoopbackHub& hub, const std::string&
     mine = fmt::format("{}:{}", address.substr(0, colon), ++ports_given_);
   if (!listeners_.try_emplace(mine, &hub).second)
     return Status(Code::kAlreadyExists, fmt::format("listening on {}, which is taken", mine));
+  silent_.erase(mine);
   return mine;
 }
 
@@ -55,7 +74,9 @@ LinkEnd ControlExchange::open(LoopbackHub& hub, const std::string& address) {
   const std::uint64_t serial = ++links_made_;
   const LinkEnd mine = serial << 1;
   Link& link = links_[serial];
-  link.sides[0] = {&hub, true, 0};
+  link.sides[0].hub = &hub;
+  link.sides[0].open = true;
+  if (silent_.contains(address) || dead_.contains(&hub)) return mine;  // no answer will come
   const auto listener = listeners_.find(address);
   if (listener == listeners_.end()) {
     carry({Notice::Kind::kClosed,
@@ -65,7 +86,8 @@ LinkEnd ControlExchange::open(LoopbackHub& hub, const std::string& address) {
            Status(Code::kConnectionLost, fmt::format("nobody listens on {}", address))});
     return mine;
   }
-  link.sides[1] = {listener->second, true, 0};
+  link.sides[1].hub = listener->second;
+  link.sides[1].open = true;
   carry({Notice::Kind::kKnock, mine | 1, {}, entry(hub).name, {}});
   return mine;
 }
@@ -109,16 +131,38 @@ void ControlExchange::cut(const LoopbackHub& a, const LoopbackHub& b) {
   for (auto& [serial, link] : links_) {
     const LoopbackHub* from = link.sides[0].hub;
     const LoopbackHub* to = link.sides[1].hub;
-    if (!((from == &a && to == &b) || (from == &b && to == &a))) continue;
+    if (link.severed || !((from == &a && to == &b) || (from == &b && to == &a))) continue;
+    sever(link);
     for (std::uint64_t i = 0; i < 2; ++i) {
-      if (link.sides[i].open)
-        carry({Notice::Kind::kClosed,
-               serial << 1 | i,
-               {},
-               {},
-               Status(Code::kConnectionLost, "the control connection was cut")});
+      if (link.sides[i].open) carry(lost(serial << 1 | i));
+    }
+    link.severed = true;
+  }
+}
+
+void ControlExchange::kill(const LoopbackHub& hub, bool silent) {
+  MutexLock lock(mutex_);
+  dead_.insert(&hub);
+  for (auto listener = listeners_.begin(); listener != listeners_.end();) {
+    const bool its = listener->second == &hub;
+    if (its && silent) silent_.insert(listener->first);
+    listener = its ? listeners_.erase(listener) : std::next(listener);
+  }
+  for (auto& [serial, link] : links_) {
+    for (std::uint64_t i = 0; i < 2; ++i) {
+      if (link.sides[i].hub != &hub || link.severed) continue;
+      sever(link);
+      if (!silent && link.sides[1 - i].open) carry(lost(serial << 1 | (1 - i)));
+      link.severed = true;
     }
   }
+}
+
+// Of what is under way only a beginning arrives.
+void ControlExchange::sever(Link& link) {
+  if (timeline_ == nullptr) return;
+  for (Side& side : link.sides)
+    side.under_way.resize(timeline_->draw_below(side.under_way.size() + 1));
 }
 
 void ControlExchange::shut(LinkEnd end) {
@@ -133,7 +177,32 @@ void ControlExchange::shut(LinkEnd end) {
 }
 
 void ControlExchange::carry(Notice notice) {
-  LoopbackHub& hub = *side(notice.end).hub;
+  Link& link = links_.at(notice.end >> 1);
+  Side& theirs = link.sides[notice.end & 1];
+  if (link.severed || theirs.hub == nullptr) return;
+  if (timeline_ == nullptr) {
+    hand_over(*theirs.hub, std::move(notice));
+    return;
+  }
+  theirs.last_due_ns =
+      std::max(theirs.last_due_ns, timeline_->now_ns() + timeline_->draw_control_delay());
+  timeline_->schedule(theirs.last_due_ns, handle_, notice.end);
+  theirs.under_way.push_back({theirs.last_due_ns, std::move(notice)});
+}
+
+void ControlExchange::on_due(std::uint64_t end) {
+  MutexLock lock(mutex_);
+  const auto link = links_.find(end >> 1);
+  if (link == links_.end()) return;
+  Side& theirs = link->second.sides[end & 1];
+  while (!theirs.under_way.empty() && theirs.under_way.front().due_ns <= timeline_->now_ns()) {
+    if (theirs.hub != nullptr) hand_over(*theirs.hub, std::move(theirs.under_way.front().notice));
+    theirs.under_way.pop_front();
+  }
+}
+
+void ControlExchange::hand_over(LoopbackHub& hub, Notice notice) {
+  if (dead_.contains(&hub)) return;
   std::deque<Notice>& inbox = entry(hub).inbox;
   inbox.push_back(std::move(notice));
   if (inbox.size() == 1) hub.ring_bell();

@@ -48,7 +48,7 @@ Result<std::unique_ptr<CompletionQueue>> LoopbackDevice::create_completion_queue
         Code::kInvalidArgument,
         fmt::format("a completion queue of depth {}; 1 to {} are possible", depth, kMaxQueueDepth));
   UniqueFd event;
-  if (switchboard_.sleepers()) {
+  if (switchboard_.timeline() == nullptr) {  // with a fault plan nobody sleeps
     event.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (!event.valid()) return Status::system("creating the eventfd of a queue", errno);
   }
@@ -74,7 +74,11 @@ Result<std::unique_ptr<Endpoint>> LoopbackDevice::connect(CompletionQueue& queue
                                                           const EndpointOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<LoopbackEndpoint> endpoint,
                             make_endpoint(queue, options));
-  switchboard_.connect(*endpoint, address);
+  if (switchboard_.timeline() != nullptr) {
+    endpoint->knock_later(address);
+  } else {
+    switchboard_.knock(*endpoint, address);
+  }
   return std::unique_ptr<Endpoint>(std::move(endpoint));
 }
 

@@ -39,17 +39,23 @@ LoopbackEndpoint::LoopbackEndpoint(LoopbackDevice& device, LoopbackQueue& queue,
       queue_(queue),
       options_(options),
       ref_(queue.attach(*this, options.send_depth)),
-      reason_(Code::kNotFound, "the endpoint is still connecting") {
+      reason_(Code::kNotFound, "the endpoint is still connecting"),
+      timeline_(device.switchboard().timeline()),
+      handle_(timeline_ == nullptr ? 0 : timeline_->add(*this)) {
   ops_.reserve(options.send_depth);
+  if (timeline_ != nullptr && options.deadline_ns != kNever)
+    timeline_->schedule(options.deadline_ns, handle_, kDeadline);
   queue_.add_connecting();
   device_.count_endpoint(+1);
 }
 
 LoopbackEndpoint::~LoopbackEndpoint() {
   if (state_ == State::kConnecting) queue_.remove_connecting();
+  if (timeline_ != nullptr) land_some();
   if (state_ != State::kFailed) part();
   device_.switchboard().detach(*this);
   queue_.detach(ref_, options_.send_depth);
+  if (timeline_ != nullptr) timeline_->remove(handle_);
   device_.count_endpoint(-1);
 }
 
@@ -61,14 +67,19 @@ Status LoopbackEndpoint::post(std::span<const WorkRequest> work) {
   for (const WorkRequest& request : work) PENSTOCK_RETURN_IF_ERROR(check(request));
   for (const WorkRequest& request : work) ops_.push(pack(request));
   outstanding_ += static_cast<std::uint32_t>(work.size());
-  if (stalled_) return {};
-  stalled_ = advance();
-  if (stalled_) queue_.add_stalled(ref_);
+  if (timeline_ != nullptr) {
+    set_out(work.size());
+  } else if (!stalled_) {
+    stalled_ = advance();
+    if (stalled_) queue_.add_stalled(ref_);
+  }
   return {};
 }
 
 void LoopbackEndpoint::close() {
-  if (state_ != State::kFailed) fail(Status(Code::kCancelled, "closed by its owner"));
+  if (state_ == State::kFailed) return;
+  if (timeline_ != nullptr) land_some();
+  fail(Status(Code::kCancelled, "closed by its owner"));
 }
 
 std::uint32_t LoopbackEndpoint::send_free() const {
@@ -102,7 +113,7 @@ LoopbackEndpoint::Op LoopbackEndpoint::pack(const WorkRequest& request) {
   op.has_immediate = request.has_immediate;
   op.immediate = request.immediate;
   op.tag = request.tag;
-  op.length = request.length;
+  op.length = op.landing = request.length;
   if (request.length == 0) return op;
   op.local_key = request.local->describe().key[0];
   op.local_offset = request.local_offset;
@@ -175,7 +186,7 @@ Code LoopbackEndpoint::access_peer(LoopbackEndpoint& peer, const Op& op, std::by
                        inside(op.remote_offset, op.length, region->bytes.size());
   if (allowed) {
     std::byte* remote = region->bytes.data() + op.remote_offset;
-    std::memmove(write ? remote : local, write ? local : remote, op.length);
+    std::memmove(write ? remote : local, write ? local : remote, op.landing);
   }
   region->gate.leave();
   return allowed ? Code::kOk : Code::kAccess;
@@ -200,6 +211,7 @@ void LoopbackEndpoint::fail(Status reason) {
   reason_ = std::move(reason);
   const bool own = reason_.code() == Code::kCancelled;
   while (!ops_.empty()) complete(own ? Code::kCancelled : Code::kConnectionLost);
+  delivered_ = 0;
   part();
   queue_.add_departing(ref_);
 }
@@ -211,7 +223,11 @@ void LoopbackEndpoint::part() {
   connection_->sides[side_].gate.close();
   Connection::Side& theirs = connection_->sides[1 - side_];
   if (!theirs.gate.enter()) return;  // it has parted as well
-  theirs.endpoint->signal_lost(Code::kConnectionLost);
+  if (timeline_ != nullptr) {
+    theirs.endpoint->lose_later(Code::kConnectionLost);
+  } else {
+    theirs.endpoint->signal_lost(Code::kConnectionLost);
+  }
   theirs.gate.leave();
 }
 
@@ -255,6 +271,17 @@ void LoopbackEndpoint::taken(Event event) {
 void LoopbackEndpoint::establish(Connection& connection, std::size_t side) {
   connection_ = &connection;
   side_ = side;
+  if (timeline_ == nullptr || side == 1) {
+    signal_established();
+    return;
+  }
+  // The answer has a way to go, and nothing the other end posts arrives before it.
+  const TimeNs at_ns = timeline_->now_ns() + timeline_->draw_data_delay();
+  timeline_->schedule(at_ns, handle_, kEstablish);
+  connection.sides[1].endpoint->last_due_ns_ = at_ns;
+}
+
+void LoopbackEndpoint::signal_established() {
   signals_.fetch_or(kEstablished, std::memory_order_release);  // pairs with notice()
   queue_.call_attention();
 }

@@ -4,20 +4,23 @@
 
 // One side of a connection. Posts wait in `ops_` until they are delivered (at once, or when the
 // peer's queue has room) and completed. Delivery runs on the poster's thread: it passes the peer's
-// gate, checks the region there, copies the bytes and pushes the immediate.
+// gate, checks the region there, copies the bytes and pushes the immediate. With a fault plan,
+// delivery, completion, connecting and loss are events on the timeline (endpoint_faults.cc).
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "transport/api/device.h"
 #include "transport/loopback/completion_queue.h"
 #include "transport/loopback/connection.h"
 #include "transport/loopback/device.h"
 #include "transport/loopback/fifo.h"
+#include "transport/loopback/timeline.h"
 
 namespace penstock::loopback {
 
-class LoopbackEndpoint final : public Endpoint {
+class LoopbackEndpoint final : public Endpoint, private Timeline::Subject {
  public:
   LoopbackEndpoint(LoopbackDevice& device, LoopbackQueue& queue, const EndpointOptions& options);
   ~LoopbackEndpoint() override;
@@ -47,6 +50,12 @@ class LoopbackEndpoint final : public Endpoint {
   // Any thread that holds the switchboard's lock or is inside this side's gate.
   void signal_lost(Code code);
 
+  // With a fault plan only.
+  void knock_later(const std::string& address);  // asks the switchboard after a delay
+  void lose_later(Code code);                    // signal_lost() after a delay
+  void land_some();                              // the connection breaks: what still gets through?
+  void time_out_if_posting();  // the peer died silently: only what is posted ends, and late
+
  private:
   enum class State : std::uint8_t { kConnecting, kConnected, kFailed };
   struct Op {
@@ -60,7 +69,14 @@ class LoopbackEndpoint final : public Endpoint {
     Incarnation incarnation = 0;
     std::uint64_t remote_key = 0;
     std::uint64_t remote_offset = 0;
+    std::uint64_t landing = 0;  // bytes to move: length, or less in a torn write
+    // With a fault plan: when it is delivered, and when and how it completes.
+    TimeNs due_ns = 0;
+    TimeNs done_ns = 0;
+    Code outcome = Code::kOk;
   };
+  // Events on the timeline; kLose + a Code.
+  enum What : std::uint64_t { kDeliver, kComplete, kKnock, kEstablish, kDeadline, kLose = 256 };
   static constexpr Code kNotReady = Code::kExhausted;  // the peer's queue has no room
 
   Status check(const WorkRequest& request) const;
@@ -72,6 +88,13 @@ class LoopbackEndpoint final : public Endpoint {
   void complete(Code code);
   void fail(Status reason);
   void part();
+  void signal_established();
+
+  void on_due(std::uint64_t what) override;
+  void set_out(std::size_t count);
+  void deliver_due();
+  void complete_due();
+  void time_out();
 
   LoopbackDevice& device_;
   LoopbackQueue& queue_;
@@ -83,6 +106,16 @@ class LoopbackEndpoint final : public Endpoint {
   Status reason_;
   Fifo<Op> ops_;                   // posted, not yet completed
   std::uint32_t outstanding_ = 0;  // posted, completion not yet polled
+  // With a fault plan only.
+  Timeline* const timeline_;
+  const Timeline::Handle handle_;
+  std::string knock_address_;
+  std::size_t delivered_ = 0;  // of ops_, from the front: they wait for their completion
+  bool blocked_ = false;       // a post was refused by the peer's memory: the rest is not delivered
+  bool broken_ = false;        // nothing passes any more
+  bool timing_out_ = false;    // nobody may be left to tell us; the retry timer runs
+  TimeNs last_due_ns_ = 0;     // nothing overtakes
+  TimeNs last_done_ns_ = 0;
   // Written under the switchboard's lock before kEstablished is signalled.
   Connection* connection_ = nullptr;
   std::size_t side_ = 0;

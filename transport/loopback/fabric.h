@@ -18,6 +18,7 @@ namespace penstock {
 namespace loopback {
 class ControlExchange;
 class Switchboard;
+class Timeline;
 }  // namespace loopback
 
 class LoopbackFabric {
@@ -32,12 +33,22 @@ class LoopbackFabric {
 
   // Delivers everything due at the clock's now; returns how many events that were.
   std::size_t step();
-  // The earliest scheduled event; kNever if none. Deadlines of endpoints and hubs are not events.
+  // The earliest scheduled event, endpoints' deadlines included, hubs' not (next_deadline_ns());
+  // kNever if none, or without a plan.
   TimeNs next_event_ns() const;
 
   // Breaks every connection between two devices, or two hubs: both ends see kConnectionLost.
   void cut_endpoints(const std::string& address_a, const std::string& address_b);
   void cut_control(const ControlHub& a, const ControlHub& b);
+
+  // The process behind a device or a hub dies: nothing passes from or to it any more; its owner
+  // destroys it, now or later. Its peers see kConnectionLost, or nothing if the death is silent (a
+  // machine without power): posts to it end after the plan's retry time-out, idle endpoints and
+  // control channels stay as they are until their owners give them up.
+  enum class Death : std::uint8_t { kLoud, kSilent };
+  void kill(const Device& device, Death death);
+  void kill(const ControlHub& hub, Death death);
+  Death draw_death();  // as the plan has it; loud without one
 
   // For fixtures, while the owner threads stand still.
   std::size_t live_regions() const;
@@ -46,7 +57,7 @@ class LoopbackFabric {
 
  private:
   const Clock& clock_;
-  const FaultPlan plan_;
+  std::unique_ptr<loopback::Timeline> timeline_;  // null without a plan
   std::unique_ptr<loopback::Switchboard> switchboard_;
   std::unique_ptr<loopback::ControlExchange> exchange_;
 };

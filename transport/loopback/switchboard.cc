@@ -21,6 +21,7 @@ std::string Switchboard::add_device(LoopbackDevice& device) {
 void Switchboard::remove_device(LoopbackDevice& device) {
   MutexLock lock(mutex_);
   devices_.erase(device.address());
+  dead_.erase(&device);
 }
 
 Status Switchboard::await(LoopbackEndpoint& endpoint) {
@@ -29,15 +30,16 @@ Status Switchboard::await(LoopbackEndpoint& endpoint) {
   return {Code::kAlreadyExists, "another endpoint waits for this token"};
 }
 
-void Switchboard::connect(LoopbackEndpoint& endpoint, const std::string& address) {
+void Switchboard::knock(LoopbackEndpoint& endpoint, const std::string& address) {
   MutexLock lock(mutex_);
+  if (silent_.contains(address) || dead_.contains(&endpoint.device())) return;
   const Code refused = meet(endpoint, address);
-  if (refused != Code::kOk) endpoint.signal_lost(refused);
+  if (refused != Code::kOk) lose(endpoint, refused);
 }
 
 Code Switchboard::meet(LoopbackEndpoint& endpoint, const std::string& address) {
   const auto device = devices_.find(address);
-  if (device == devices_.end()) return Code::kConnectionLost;
+  if (device == devices_.end() || dead_.contains(device->second)) return Code::kConnectionLost;
   const auto seat = waiting_.find({device->second, endpoint.token()});
   if (seat == waiting_.end()) return Code::kUnauthenticated;
   LoopbackEndpoint& accepting = *seat->second;
@@ -46,8 +48,8 @@ Code Switchboard::meet(LoopbackEndpoint& endpoint, const std::string& address) {
   connection->serial = ++connections_made_;
   connection->sides[0].endpoint = &endpoint;
   connection->sides[1].endpoint = &accepting;
-  endpoint.establish(*connection, 0);
   accepting.establish(*connection, 1);
+  endpoint.establish(*connection, 0);
   connections_.emplace(connection->serial, std::move(connection));
   return Code::kOk;
 }
@@ -77,9 +79,54 @@ void Switchboard::cut(const std::string& address_a, const std::string& address_b
     const std::string& to = other.endpoint->device().address();
     if (!((from == address_a && to == address_b) || (from == address_b && to == address_a)))
       continue;
-    for (Connection::Side& side : connection->sides) side.gate.close();
-    for (Connection::Side& side : connection->sides)
-      side.endpoint->signal_lost(Code::kConnectionLost);
+    sever(*connection);
+    for (Connection::Side& side : connection->sides) lose(*side.endpoint, Code::kConnectionLost);
+  }
+}
+
+void Switchboard::cut(Connection& connection) {
+  MutexLock lock(mutex_);
+  if (connection.attached != 2) return;
+  sever(connection);
+  for (Connection::Side& side : connection.sides) lose(*side.endpoint, Code::kConnectionLost);
+}
+
+void Switchboard::kill(const LoopbackDevice& device, bool silent) {
+  MutexLock lock(mutex_);
+  dead_.insert(&device);
+  if (silent) silent_.insert(device.address());
+  for (auto& [serial, connection] : connections_) {
+    if (connection->attached != 2) continue;
+    auto& [one, other] = connection->sides;
+    const bool kills_one = &one.endpoint->device() == &device;
+    const bool kills_other = &other.endpoint->device() == &device;
+    if (!kills_one && !kills_other) continue;
+    sever(*connection);
+    for (Connection::Side& side : connection->sides) {
+      if (&side.endpoint->device() == &device) {
+        side.endpoint->signal_lost(Code::kConnectionLost);
+      } else if (!silent) {
+        lose(*side.endpoint, Code::kConnectionLost);
+      } else if (timeline_ != nullptr) {
+        side.endpoint->time_out_if_posting();
+      }
+    }
+  }
+}
+
+// Nothing passes any more, either way.
+void Switchboard::sever(Connection& connection) {
+  if (timeline_ != nullptr) {
+    for (Connection::Side& side : connection.sides) side.endpoint->land_some();
+  }
+  for (Connection::Side& side : connection.sides) side.gate.close();
+}
+
+void Switchboard::lose(LoopbackEndpoint& endpoint, Code code) {
+  if (timeline_ != nullptr) {
+    endpoint.lose_later(code);
+  } else {
+    endpoint.signal_lost(code);
   }
 }
 
