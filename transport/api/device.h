@@ -51,7 +51,8 @@ class CompletionQueue {
   virtual std::size_t poll(std::span<Completion> out) = 0;
 
   // Prepares to sleep: after true, fd() becomes readable when poll() may have something; false
-  // means poll again first. Also pushes out whatever was held back for batching. Owner thread only.
+  // means poll again first. Also pushes out whatever was held back for batching, which may be what
+  // completes a peer's post: an owner that stops polling calls it once more. Owner thread only.
   virtual bool arm() = 0;
   virtual int fd() const = 0;
 };
