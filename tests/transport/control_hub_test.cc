@@ -11,7 +11,7 @@
 
 #include "tests/transport/control_support.h"
 
-namespace penstock::test {
+namespace penstock::control {
 namespace {
 
 using testing::HasSubstr;
@@ -255,4 +255,4 @@ TEST_P(ControlHubs, ReusesNoChannelId) {
 }
 
 }  // namespace
-}  // namespace penstock::test
+}  // namespace penstock::control

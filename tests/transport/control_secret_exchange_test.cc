@@ -11,7 +11,7 @@
 
 #include "tests/transport/control_support.h"
 
-namespace penstock::test {
+namespace penstock::control {
 namespace {
 
 using testing::HasSubstr;
@@ -136,4 +136,4 @@ TEST_F(ControlSecrets, NeverShow) {
 }
 
 }  // namespace
-}  // namespace penstock::test
+}  // namespace penstock::control

@@ -9,9 +9,8 @@
 #include <array>
 
 #include "transport/base/random.h"
-#include "transport/control/address.h"
 
-namespace penstock::test {
+namespace penstock::control {
 
 Bytes bytes_of(std::string_view text) {
   const auto bytes = std::as_bytes(std::span(text));
@@ -101,7 +100,7 @@ TlsHubOptions insecurely() {
 }
 
 Stranger::Stranger(const std::string& address) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
-  const auto to = control::resolve(address).value().front();
+  const auto to = resolve(address).value().front();
   EXPECT_EQ(::connect(fd_.get(), to.get(), to.length), 0) << address;
 }
 
@@ -130,4 +129,4 @@ std::size_t LogCapture::lines() const {
   return static_cast<std::size_t>(std::count(all.begin(), all.end(), '\n'));
 }
 
-}  // namespace penstock::test
+}  // namespace penstock::control

@@ -18,9 +18,10 @@
 #include <vector>
 
 #include "transport/base/unique_fd.h"
+#include "transport/control/address.h"
 #include "transport/control/tls_hub.h"
 
-namespace penstock::test {
+namespace penstock::control {
 
 using Bytes = std::vector<std::byte>;
 
@@ -99,4 +100,4 @@ class LogCapture {
   std::ostringstream text_;
 };
 
-}  // namespace penstock::test
+}  // namespace penstock::control

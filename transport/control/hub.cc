@@ -135,7 +135,9 @@ void TlsHub::receive(Channel& channel, ControlHandler& handler) {
   while (budget > 0) {
     std::size_t moved = 0;
     const Io io = channel.read(buffer_, moved);
-    if (io == Io::kLost) return fail(channel, channel.error(), handler);
+    // Once send() has reported a reset, recv() shows it as an ordinary end.
+    const bool reset = channel.broken.system_error() == ECONNRESET;
+    if (io == Io::kLost) return fail(channel, reset ? channel.broken : channel.error(), handler);
     if (io == Io::kBlocked && !channel.broken.ok()) return fail(channel, channel.broken, handler);
     if (io == Io::kBlocked) return channel.update_interest();
     if (!deliver(channel, std::span(buffer_).first(moved), handler)) return;
