@@ -6,11 +6,15 @@
 
 namespace penstock::bench {
 
-// Measures, single-threaded and from DRAM, W = 8 bf16 gradients through adamw with a bf16 wire, in
-// `rounds` rounds that interleave what is compared, and prints the median ratios with their spread:
-//   fused / read       time to only read the bytes the fused pass reads over its own time
+// CPU time of this thread, in seconds: other processes' time slices do not count.
+double thread_seconds();
+
+// Measures, single-threaded and from DRAM, W = 8 bf16 gradients through adamw with a bf16 wire, and
+// prints the median ratios over `rounds` rounds with their quartiles:
+//   read / fused       time to only read the bytes the fused pass reads, over the fused pass's time
 //   separate / fused   time of separate passes over the fused pass's
-// Times are this thread's CPU time. `elements` is the number of parameters.
+// Within a round the ways take turns, each on another window of the arrays, until each has been
+// through all of them: what disturbs one disturbs all. `elements` is the number of parameters.
 void print_ratios(std::size_t elements, int rounds);
 
 }  // namespace penstock::bench

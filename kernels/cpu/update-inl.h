@@ -5,8 +5,10 @@
 // (vector-inl.h).
 //
 // One core is bound by the bytes it reads, so the loop reads everything once, in blocks of 32
-// elements (one cache line of a 16-bit type), and prefetches every stream kAhead elements: the
-// hardware prefetchers lose track when W + 3 streams run side by side.
+// elements (one cache line of a 16-bit type). The hardware prefetchers lose track when W + 3
+// streams run side by side, so each stream is prefetched twice: far ahead into the second-level
+// cache, and just ahead into the first, which cannot hold W + 3 streams for long when they share
+// its sets.
 
 #if defined(PENSTOCK_KERNELS_CPU_UPDATE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef PENSTOCK_KERNELS_CPU_UPDATE_INL_H
@@ -27,9 +29,16 @@ PENSTOCK_BEGIN_TARGET
 
 inline constexpr std::size_t kBlock = 32;
 inline constexpr std::size_t kVectors = kBlock / kLanes;
-inline constexpr std::size_t kAhead = 64;
+inline constexpr std::size_t kFar = 512;       // elements; 512 … 1024 measure alike
+inline constexpr std::size_t kNear = 64;       // elements; 64 … 96 measure alike
 inline constexpr std::size_t kLineBytes = 64;  // of a cache line
 static_assert(kBlock % kLanes == 0);
+
+// More workers than kGroup are summed a group at a time, over kChunk elements whose sum waits in
+// the first-level cache: so many streams at once would evict one another.
+inline constexpr std::uint32_t kGroup = 8;
+inline constexpr std::size_t kChunk = 1024;
+static_assert(kChunk % kBlock == 0);
 
 // One call's streams, without the gradients that are absent.
 struct Streams {
@@ -45,8 +54,10 @@ struct Streams {
 // May run past the end of the stream: a prefetch never faults.
 template <class T>
 HWY_INLINE void prefetch_block(const T* stream) {
-  for (std::size_t i = 0; i < kBlock; i += kLineBytes / sizeof(T))
-    __builtin_prefetch(stream + kAhead + i);
+  for (std::size_t i = 0; i < kBlock; i += kLineBytes / sizeof(T)) {
+    __builtin_prefetch(stream + kFar + i, 0, 2);
+    __builtin_prefetch(stream + kNear + i, 0, 3);
+  }
 }
 
 template <class Gradient, class Element>
@@ -56,25 +67,45 @@ HWY_INLINE void add_gradient(const Element* gradient, Vector (&sum)[kVectors]) {
     sum[i] = add(sum[i], Gradient::load(gradient + i * kLanes));
 }
 
-// Left to right whatever the number; four at a time only to spare instructions.
+// Gradients that are summed side by side, and what those of lower ranks summed to.
+struct Group {
+  const void* const* gradients;
+  std::uint32_t workers;
+  const float* before;  // nullptr: nothing before; else kChunk sums, the first for `origin`
+  std::size_t origin;
+};
+
+// The sum of the block at `begin`, left to right; four at a time only to spare instructions.
 template <class Gradient>
-HWY_INLINE void sum_block(const void* const* gradients, std::uint32_t workers, std::size_t begin,
-                          Vector (&sum)[kVectors]) {
+HWY_INLINE void sum_block(const Group& group, std::size_t begin, Vector (&sum)[kVectors]) {
   using Element = typename Gradient::Element;
-  const auto block = [&](std::uint32_t worker) HWY_ATTR {
-    return static_cast<const Element*>(gradients[worker]) + begin;
+  const auto block = [&](std::uint32_t w) HWY_ATTR {
+    return static_cast<const Element*>(group.gradients[w]) + begin;
   };
-  if (workers == 0) {
+  std::uint32_t w = 0;
+  if (group.before != nullptr) {
+    const float* before = group.before + (begin - group.origin);
+    for (std::size_t i = 0; i < kVectors; ++i) sum[i] = Float32::load(before + i * kLanes);
+  } else if (group.workers == 0) {
     for (Vector& zero : sum) zero = hn::Zero(Floats());
-    return;
+  } else {
+    const Element* first = block(w++);
+    prefetch_block(first);
+    for (std::size_t i = 0; i < kVectors; ++i) sum[i] = Gradient::load(first + i * kLanes);
   }
-  const Element* first = block(0);
-  prefetch_block(first);
-  for (std::size_t i = 0; i < kVectors; ++i) sum[i] = Gradient::load(first + i * kLanes);
-  std::uint32_t w = 1;
-  for (; w + 4 <= workers; w += 4)
+  for (; w + 4 <= group.workers; w += 4)
     for (std::uint32_t j = 0; j < 4; ++j) add_gradient<Gradient>(block(w + j), sum);
-  for (; w < workers; ++w) add_gradient<Gradient>(block(w), sum);
+  for (; w < group.workers; ++w) add_gradient<Gradient>(block(w), sum);
+}
+
+// Replaces the [length] sums of a chunk by those with the group's gradients added.
+template <class Gradient>
+void sum_chunk(const Group& group, std::size_t length, float* sums) {
+  for (std::size_t i = 0; i < length; i += kBlock) {
+    Vector sum[kVectors];
+    sum_block<Gradient>(group, group.origin + i, sum);
+    for (std::size_t v = 0; v < kVectors; ++v) Float32::store(sum[v], sums + i + v * kLanes);
+  }
 }
 
 HWY_INLINE void store_wire(const Streams& streams, std::size_t begin,
@@ -90,16 +121,17 @@ HWY_INLINE void store_wire(const Streams& streams, std::size_t begin,
   });
 }
 
-// `count` is a multiple of kBlock.
+// Runs the rule on [begin, end), whole blocks, with the last group's sums.
 template <class Gradient, class Rule>
-void update_blocks(const Rule& rule, const Streams& streams, Vector scale, std::size_t count) {
+void update_blocks(const Rule& rule, const Streams& streams, const Group& group, Vector scale,
+                   std::size_t begin, std::size_t end) {
   const Rule local = rule;  // copies, so that no store can be thought to change them
-  const std::uint32_t workers = streams.workers;
+  const Group last = group;
   float* const parameters = streams.parameters;
   float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1]};
-  for (std::size_t begin = 0; begin < count; begin += kBlock) {
+  for (; begin < end; begin += kBlock) {
     Vector sum[kVectors];
-    sum_block<Gradient>(streams.gradients, workers, begin, sum);
+    sum_block<Gradient>(last, begin, sum);
     prefetch_block(parameters + begin);
     for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) prefetch_block(planes[s] + begin);
     for (std::size_t i = 0; i < kVectors; ++i) {
@@ -114,6 +146,27 @@ void update_blocks(const Rule& rule, const Streams& streams, Vector scale, std::
       Float32::store(sum[i], parameters + at);
     }
     if (streams.wire != nullptr) store_wire(streams, begin, sum);
+  }
+}
+
+// The first `count` elements, a multiple of kBlock.
+template <class Gradient, class Rule>
+void update_whole(const Rule& rule, const Streams& streams, Vector scale, std::size_t count) {
+  if (streams.workers <= kGroup)
+    return update_blocks<Gradient>(rule, streams, {streams.gradients, streams.workers, nullptr, 0},
+                                   scale, 0, count);
+  alignas(kLineBytes) float sums[kChunk];
+  for (std::size_t begin = 0; begin < count; begin += kChunk) {
+    const std::size_t length = HWY_MIN(kChunk, count - begin);
+    Group group = {streams.gradients, kGroup, nullptr, begin};
+    std::uint32_t left = streams.workers;
+    for (; left > kGroup; left -= kGroup) {
+      sum_chunk<Gradient>(group, length, sums);
+      group.gradients += kGroup;
+      group.before = sums;
+    }
+    group.workers = left;
+    update_blocks<Gradient>(rule, streams, group, scale, begin, begin + length);
   }
 }
 
@@ -141,7 +194,7 @@ HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector s
   }
   if (streams.wire != nullptr) copy.wire = wire;
 
-  update_blocks<Gradient>(rule, copy, scale, kBlock);
+  update_whole<Gradient>(rule, copy, scale, kBlock);
 
   std::memcpy(streams.parameters + begin, parameters, count * sizeof(float));
   for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
@@ -170,7 +223,7 @@ inline void update(OptimizerKind kind, const Coefficients& coefficients, const U
   const std::size_t whole = args.count / kBlock * kBlock;
   with_rule<Vector>(kind, coefficients, [&](const auto& rule) HWY_ATTR {
     with_element(args.gradient_dtype, [&](auto type) HWY_ATTR {
-      update_blocks<decltype(type)>(rule, streams, scale, whole);
+      update_whole<decltype(type)>(rule, streams, scale, whole);
       if (whole < args.count)
         update_tail<decltype(type)>(rule, streams, scale, whole, args.count - whole);
     });
