@@ -58,6 +58,7 @@ std::size_t Scheduler::run_once() {
 }
 
 TimeNs Scheduler::next_deadline_ns() const {
+  if (finished()) return links_.next_deadline_ns();
   return std::min({links_.next_deadline_ns(), join_deadline_ns_, stop_deadline_ns_,
                    collectives_ ? collectives_->next_deadline_ns() : kNever});
 }

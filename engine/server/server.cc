@@ -44,6 +44,7 @@ std::size_t Server::run_once() {
 bool Server::arm() { return true; }
 
 TimeNs Server::next_deadline_ns() const {
+  if (finished()) return links_.next_deadline_ns();
   return std::min(links_.next_deadline_ns(), joined_ ? kNever : join_deadline_ns_);
 }
 

@@ -29,6 +29,7 @@ bool Worker::arm() {
 }
 
 TimeNs Worker::next_deadline_ns() const {
+  if (failed_.load(std::memory_order_relaxed)) return links_.next_deadline_ns();
   TimeNs next_ns = std::min({links_.next_deadline_ns(), join_deadline_ns_, leave_deadline_ns_});
   for (const auto& [sequence, call] : running_) next_ns = std::min(next_ns, call.deadline_ns);
   for (const ServerLink& server : server_links_)

@@ -78,8 +78,9 @@ class Cluster {
   ManualClock clock_;
   LoopbackFabric fabric_;
   std::string scheduler_address_;
+  std::vector<std::unique_ptr<Program>> programs_;  // [worker]; their buffers outlive processes_
   std::vector<std::unique_ptr<Process>> processes_;
-  std::vector<std::unique_ptr<Program>> programs_;  // [worker]; nullptr once it was killed
+  Rank dead_worker_ = kAnyRank;                     // does not run any more
   std::size_t next_cut_ = 0;
   bool killed_ = false;
   ClusterResult result_;
@@ -146,8 +147,8 @@ bool Cluster::step() {
   std::size_t done = fabric_.step();
   for (const auto& process : processes_)
     if (!process->frozen) done += process->run_once();
-  for (const auto& program : programs_)
-    if (program != nullptr && program->run_once()) ++done;
+  for (Rank rank = 0; rank < programs_.size(); ++rank)
+    if (rank != dead_worker_ && programs_[rank]->run_once()) ++done;
   return done > 0;
 }
 
@@ -183,19 +184,20 @@ void Cluster::kill(const Death& death) {
     if (death.role == Role::kWorker) {
       programs_[death.rank]->audit_running();
       result_.audit_error += programs_[death.rank]->audit_error();
-      programs_[death.rank].reset();
+      dead_worker_ = death.rank;
     }
-    if (death.silent)
-      (*process)->frozen = true;
-    else
-      processes_.erase(process);
+    const auto how = death.silent ? LoopbackFabric::Death::kSilent : LoopbackFabric::Death::kLoud;
+    fabric_.kill(*(*process)->hub, how);
+    if ((*process)->device) fabric_.kill(*(*process)->device, how);
+    (*process)->frozen = true;
     return;
   }
 }
 
 bool Cluster::ended() const {
-  return std::all_of(programs_.begin(), programs_.end(),
-                     [](const auto& program) { return program == nullptr || program->done(); });
+  for (Rank rank = 0; rank < programs_.size(); ++rank)
+    if (rank != dead_worker_ && !programs_[rank]->done()) return false;
+  return true;
 }
 
 ClusterResult Cluster::run() {
@@ -212,18 +214,17 @@ ClusterResult Cluster::run() {
   result_.finished = ended();
   result_.virtual_ns = clock_.now_ns();
   if (killed_) result_.noticed_after_ns = clock_.now_ns() - options_.death->at_ns;
-  for (const auto& program : programs_) {
-    if (program == nullptr) {
+  for (Rank rank = 0; rank < programs_.size(); ++rank) {
+    if (rank == dead_worker_) {
       result_.programs.push_back(Status(Code::kCancelled, "killed"));
       continue;
     }
-    program->audit_running();
-    result_.audit_error += program->audit_error();
-    result_.programs.push_back(program->result());
+    programs_[rank]->audit_running();
+    result_.audit_error += programs_[rank]->audit_error();
+    result_.programs.push_back(programs_[rank]->result());
   }
-  if (programs_[0] != nullptr) result_.fingerprint = programs_[0]->fingerprint();
-  programs_.clear();
-  processes_.clear();
+  result_.fingerprint = programs_[0]->fingerprint();
+  processes_.clear();  // before the buffers they have registered
   return result_;
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "tests/simulation/cluster.h"
@@ -41,6 +42,98 @@ TEST(Simulation, ResultDoesNotDependOnServersLanesOrSlices) {
       options.slice_bytes = kMinSliceBytes * servers;
       EXPECT_EQ(run_cluster(options).fingerprint, expected);
     }
+}
+
+std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+// Everything about a run follows from its seed.
+ClusterOptions from_seed(std::uint64_t seed) {
+  SeededRandom random(seed);
+  ClusterOptions options;
+  options.seed = seed;
+  options.workers = static_cast<std::uint32_t>(1 + random.below(4));
+  options.servers = static_cast<std::uint32_t>(1 + random.below(3));
+  options.lanes = static_cast<std::uint32_t>(1 + random.below(2));
+  options.program.workers = options.workers;
+  options.program.rounds = 3 + random.below(5);
+  for (std::uint64_t keys = 1 + random.below(4); keys > 0; --keys)
+    options.program.sizes.push_back(1 + random.below(1500));
+
+  options.faults.seed = seed;
+  options.faults.data = {10 * kMicrosecond,
+                         kMillisecond * static_cast<TimeNs>(1 + random.below(9))};
+  options.faults.control = {10 * kMicrosecond, 5 * kMillisecond};
+  options.faults.spike_per_million = 5'000;
+  options.faults.spike_ns = 50 * kMillisecond;
+  options.faults.applied_at_cut_per_million = 500'000;
+  options.faults.torn_at_cut_per_million = 500'000;
+  if (random.chance(500'000))
+    options.faults.cut_per_million = static_cast<std::uint32_t>(random.below(60'000));
+  for (std::uint64_t cuts = random.below(4); cuts > 0; --cuts)
+    options.cuts_ns.push_back(static_cast<TimeNs>(random.below(300)) * kMillisecond);
+  std::sort(options.cuts_ns.begin(), options.cuts_ns.end());
+  if (random.chance(300'000)) {
+    Death death;
+    death.role = static_cast<Role>(random.below(3));
+    death.rank = static_cast<Rank>(random.below(death.role == Role::kWorker   ? options.workers
+                                                : death.role == Role::kServer ? options.servers
+                                                                              : 1));
+    death.at_ns = static_cast<TimeNs>(random.below(400)) * kMillisecond;
+    death.silent = random.chance(500'000);
+    options.death = death;
+  }
+  return options;
+}
+
+ClusterOptions undisturbed(ClusterOptions options) {
+  options.faults = {};
+  options.cuts_ns.clear();
+  options.death.reset();
+  return options;
+}
+
+// The invariant: the ledger is clean whatever happens; a job that survives ends with the bits of
+// the undisturbed run; a death is noticed in time by everybody it concerns, and named.
+void expect_invariant(std::uint64_t seed) {
+  SCOPED_TRACE(fmt::format("replay with PENSTOCK_SIM_SEED={}", seed));
+  const ClusterOptions options = from_seed(seed);
+  const ClusterResult result = run_cluster(options);
+  ASSERT_TRUE(result.finished) << "still running after " << result.virtual_ns / kSecond << " s";
+  EXPECT_EQ(result.audit_error, "");
+  bool survived = true;
+  for (const Status& status : result.programs) {
+    survived = survived && status.ok();
+    if (status.ok() || status.what() == "killed") continue;
+    ASSERT_TRUE(options.death) << status.to_string();
+    Member dead{options.death->role, options.death->rank, 0, "", "", ""};
+    dead.name = fmt::format("{}{}", role_name(dead.role), dead.rank);
+    const bool named = status.to_string().find(describe(dead)) != std::string::npos ||
+                       dead.role == Role::kScheduler;
+    EXPECT_TRUE(named) << status.to_string();
+    EXPECT_LE(result.noticed_after_ns, 3 * options.detect_ns) << status.to_string();
+  }
+  if (survived) {
+    EXPECT_EQ(result.fingerprint, run_cluster(undisturbed(options)).fingerprint);
+  }
+}
+
+TEST(Simulation, EverySeedKeepsTheInvariant) {
+  const std::uint64_t replay = environment_number("PENSTOCK_SIM_SEED", 0);
+  if (replay != 0) return expect_invariant(replay);
+  const std::uint64_t seeds = environment_number("PENSTOCK_SIM_SEEDS", PENSTOCK_SIM_SEEDS_DEFAULT);
+  for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) expect_invariant(seed);
+}
+
+TEST(Simulation, EqualSeedsGiveEqualRuns) {
+  for (const std::uint64_t seed : {3U, 14U, 159U}) {
+    const ClusterResult first = run_cluster(from_seed(seed));
+    const ClusterResult second = run_cluster(from_seed(seed));
+    EXPECT_EQ(first.virtual_ns, second.virtual_ns);
+    EXPECT_EQ(first.fingerprint, second.fingerprint);
+  }
 }
 
 }  // namespace

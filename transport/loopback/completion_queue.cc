@@ -126,7 +126,7 @@ std::size_t LoopbackQueue::take_arrivals(std::span<Completion> out) {
     LoopbackEndpoint* endpoint = find(arrival->to);
     if (endpoint != nullptr && endpoint->connecting()) {
       attend();  // the peer knows of the connection already; kConnected comes first here too
-      CHECK(!endpoint->connecting(), "something arrived before the connection");
+      if (endpoint->connecting()) break;  // under a fault plan it may be on its way still
       taken += take_local(out.subspan(taken));
       continue;
     }
