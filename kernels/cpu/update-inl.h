@@ -29,8 +29,8 @@ PENSTOCK_BEGIN_TARGET
 
 inline constexpr std::size_t kBlock = 32;
 inline constexpr std::size_t kVectors = kBlock / kLanes;
-inline constexpr std::size_t kFar = 512;       // elements; 512 … 1024 measure alike
-inline constexpr std::size_t kNear = 64;       // elements; 64 … 96 measure alike
+inline constexpr std::size_t kFar = 1024;      // elements; 512 … 1024 measure alike
+inline constexpr std::size_t kNear = 96;       // elements; 64 … 96 measure alike
 inline constexpr std::size_t kLineBytes = 64;  // of a cache line
 static_assert(kBlock % kLanes == 0);
 

@@ -78,6 +78,7 @@ class Tidy(unittest.TestCase):
     def test_refuses_a_header_without_pragma_once(self):
         self.expect("kernels/a.h:1: pragma: ", "kernels/a.h", HEAD)
         self.expect_clean("kernels/a.h", HEAD + "#pragma once\n")
+        self.expect_clean("kernels/a-inl.h", HEAD)
 
     def test_refuses_a_file_that_is_too_long(self):
         self.expect("kernels/a.cc:401: length: ", "kernels/a.cc", HEAD + "\n" * 399)
