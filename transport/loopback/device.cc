@@ -20,11 +20,11 @@ LoopbackDevice::LoopbackDevice(Switchboard& switchboard, Incarnation incarnation
       address_(switchboard.add_device(*this)) {}
 
 LoopbackDevice::~LoopbackDevice() {
+  switchboard_.remove_device(*this);
   MutexLock lock(mutex_);
   CHECK(endpoints_.load() == 0 && queues_.empty() && regions_.live() == 0,
         "{} is destroyed before its {} endpoints, {} queues, {} regions", address_,
         endpoints_.load(), queues_.size(), regions_.live());
-  switchboard_.remove_device(*this);
 }
 
 Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::register_memory(std::span<std::byte> bytes,
