@@ -55,6 +55,36 @@ TEST(TcpEndpoint, WritesWithImmediateBothWays) {
   }
 }
 
+TEST(TcpEndpoint, TellsTheReaderOfARegionThatGoesAwayBeforeTheResponse) {
+  TcpPair pair;
+  ASSERT_TRUE(pair.connect());
+  // Receive many reads, more than the sockets hold of their responses; nobody takes those in yet.
+  const RemoteRegion remote = pair.b.region->describe();
+  constexpr std::uint64_t kReads = 40;
+  for (std::uint64_t tag = 0; tag < kReads; ++tag) {
+    ASSERT_TRUE(pair.a.endpoint
+                    ->post({.opcode = Opcode::kRead,
+                            .tag = tag,
+                            .local = pair.a.region.get(),
+                            .length = pair.a.bytes.size(),
+                            .remote = &remote})
+                    .ok());
+  }
+  pair.a.poll();
+  for (int i = 0; i < 1000; ++i) pair.b.poll();
+  pair.b.region.reset();
+  // Expect an end at both, each read completed once, in order, and the first ones good.
+  ASSERT_TRUE(pair.a.wait_for(Event::kDisconnected).has_value());
+  ASSERT_TRUE(pair.b.wait_for(Event::kDisconnected).has_value());
+  EXPECT_EQ(pair.b.endpoint->status().code(), Code::kStale);
+  EXPECT_NE(pair.a.endpoint->status().code(), Code::kOk);
+  ASSERT_EQ(pair.a.events.size(), kReads);
+  std::uint64_t tag = 0;
+  for (const Completion& event : pair.a.events) EXPECT_EQ(event.tag, tag++);
+  EXPECT_EQ(pair.a.events.front().code, Code::kOk);
+  EXPECT_NE(pair.a.events.back().code, Code::kOk);
+}
+
 // Steady two-way traffic: every acknowledgement rides on a frame that goes that way anyway.
 TEST(TcpEndpoint, SpendsNoFrameOnAcknowledgementsWhenItAnswers) {
   constexpr std::uint32_t kRounds = 100;
