@@ -29,7 +29,7 @@ namespace penstock::bench {
 namespace {
 
 constexpr std::size_t kWindowBytes = std::size_t{4} << 20;
-constexpr std::size_t kLeastWindow = 4, kMostWindow = 64;
+constexpr std::size_t kLeastWindow = 4, kMostWindow = 256;
 constexpr double kBar = 0.90;
 constexpr std::size_t kBarBytes = std::size_t{256} << 10;
 

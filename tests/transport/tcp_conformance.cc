@@ -14,10 +14,9 @@ class TcpHarness final : public DeviceHarness {
   const Clock& clock() const override { return clock_; }
   Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) override {
     // A wrong token is refused when the acceptor's time to come is over: shorter than a user's.
-    return open_tcp_device({.advertise_host = {},
-                            .incarnation = incarnation,
-                            .hello_timeout_ns = 500 * kMillisecond},
-                           clock_);
+    return open_tcp_device(
+        {.advertise_host = {}, .incarnation = incarnation, .hello_timeout_ns = 500 * kMillisecond},
+        clock_);
   }
   void step() override { std::this_thread::yield(); }
 
@@ -25,9 +24,9 @@ class TcpHarness final : public DeviceHarness {
   SystemClock clock_;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Tcp, DeviceConformance,
-    testing::Values(Provider{"tcp", [] { return std::make_unique<TcpHarness>(); }}));
+INSTANTIATE_TEST_SUITE_P(Tcp, DeviceConformance,
+                         testing::Values(Provider{"tcp",
+                                                  [] { return std::make_unique<TcpHarness>(); }}));
 
 }  // namespace
 }  // namespace penstock::test

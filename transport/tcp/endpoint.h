@@ -103,6 +103,7 @@ class TcpEndpoint final : public Endpoint {
   bool owes_ack() const;
   void flush();
   bool flush_batch(std::size_t& budget);
+  void response_lost();
   bool send_failed(int error);
   void want_writable(bool wanted);
   void receive(EventSink& sink);

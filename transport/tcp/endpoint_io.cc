@@ -95,7 +95,7 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
   if (sender_.batch_key() != 0) {
     guard = regions_.enter(sender_.batch_key());
     if (!guard) {
-      end(Status(Code::kStale, "a region went away while the peer read it"));
+      response_lost();
       return false;
     }
   }
@@ -112,6 +112,18 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
   budget -= std::min(budget, sent);
   blocked_ = sent < offered;  // the kernel noted that we wait for room
   return true;
+}
+
+// The region of a response went away before all of it was sent. The peer is told unless it stands
+// in the middle of the bytes; then all we can do is hang up.
+void TcpEndpoint::response_lost() {
+  constexpr const char* kWhat = "a region that went away while the peer read it";
+  const std::uint64_t sequence = sender_.oldest_response();
+  if (!sender_.take_back_batch()) return end(Status(Code::kStale, kWhat));
+  refuse({.kind = Arrival::Kind::kRefused,
+          .code = Code::kStale,
+          .what = kWhat,
+          .header = {.sequence = sequence}});
 }
 
 bool TcpEndpoint::send_failed(int error) {

@@ -23,10 +23,10 @@ bool covers(Access has, Access wanted) {
 
 }  // namespace
 
-RegionTable::RegionTable(Incarnation incarnation)
-    : incarnation_(incarnation), slots_(std::make_unique<Slot[]>(kMaxRegions)) {
-  free_.reserve(kMaxRegions);
-  for (std::uint32_t i = kMaxRegions; i > 0; --i) free_.push_back(i - 1);
+RegionTable::RegionTable(Incarnation incarnation, std::uint32_t capacity)
+    : incarnation_(incarnation), capacity_(capacity), slots_(std::make_unique<Slot[]>(capacity)) {
+  free_.reserve(capacity);
+  for (std::uint32_t i = capacity; i > 0; --i) free_.push_back(i - 1);
 }
 
 Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope) {
@@ -61,7 +61,7 @@ void RegionTable::remove(std::uint64_t key) {
 }
 
 RegionTable::Guard RegionTable::enter(std::uint64_t key) const {
-  if (slot_of(key) >= kMaxRegions) return {};
+  if (slot_of(key) >= capacity_) return {};
   Slot& slot = slots_[slot_of(key)];
   const std::uint32_t before = slot.state.fetch_add(1, std::memory_order_acquire);
   Guard guard(&slot.state);

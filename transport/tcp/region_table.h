@@ -27,7 +27,7 @@ inline constexpr std::uint32_t kMaxRegions = 1U << 16;
 
 class RegionTable {
  public:
-  explicit RegionTable(Incarnation incarnation);
+  explicit RegionTable(Incarnation incarnation, std::uint32_t capacity = kMaxRegions);
 
   // Any thread. The key is never 0 and, for its random half, cannot be guessed from an older one.
   Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope);
@@ -86,6 +86,7 @@ class RegionTable {
   };
 
   const Incarnation incarnation_;
+  const std::uint32_t capacity_;
   const std::unique_ptr<Slot[]> slots_;
   Mutex mutex_;
   std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);

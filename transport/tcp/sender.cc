@@ -82,6 +82,7 @@ std::span<iovec> Sender::batch(std::uint64_t ack) {
 void Sender::fill(std::uint64_t ack) {
   batch_at_ = batch_end_ = batch_bytes_ = 0;
   batch_key_ = 0;
+  batch_started_ = false;
   add_controls(ack);
   if (last_words_) return;
   const bool respond = has_response() && (response_turn_ || queued_ == posted_);
@@ -137,7 +138,16 @@ void Sender::stamp(FrameHeader& header, std::uint64_t ack) {
   seal(header);
 }
 
+bool Sender::take_back_batch() {
+  CHECK(batch_key_ != 0, "only a batch with a response can be taken back");
+  if (batch_started_) return false;
+  batch_at_ = batch_end_ = batch_bytes_ = 0;
+  batch_key_ = 0;
+  return true;
+}
+
 void Sender::advance(std::size_t bytes) {
+  batch_started_ = batch_started_ || bytes > 0;
   while (bytes > 0) {
     CHECK(batch_at_ < batch_end_);
     iovec& part = batch_[batch_at_];

@@ -69,6 +69,12 @@ class Sender {
   std::span<iovec> batch(std::uint64_t ack);
   // `bytes` of the batch were taken by the socket.
   void advance(std::size_t bytes);
+  // Takes a batch back to the queues. False when some of it has left.
+  [[nodiscard]] bool take_back_batch();
+  // The read that the oldest waiting response answers.
+  std::uint64_t oldest_response() const {
+    return responses_[responses_head_ & responses_mask_].header.sequence;
+  }
 
   bool has_outgoing() const {
     return batch_at_ < batch_end_ || controls_end_ > 0 ||
@@ -128,6 +134,7 @@ class Sender {
   std::array<Ends, kBatchVectors> ends_{};
   std::size_t batch_at_ = 0, batch_end_ = 0, batch_bytes_ = 0;
   std::uint64_t batch_key_ = 0;
+  bool batch_started_ = false;
   std::uint64_t announced_ack_ = 0;
 };
 
