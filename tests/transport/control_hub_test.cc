@@ -9,6 +9,7 @@
 
 #include <cerrno>
 
+#include "tests/support/allocation_counter.h"
 #include "tests/transport/control_support.h"
 
 namespace penstock::control {
@@ -33,9 +34,10 @@ TEST_P(ControlHubs, CarriesFramesOfEverySizeClassBothWays) {
     EXPECT_TRUE(server_.hub->send(from, frame).ok());
   };
   std::vector<Bytes> sent;
-  for (std::size_t size = 1; size <= kMaxControlFrameBytes; size *= 4)
-    for (const std::size_t near : {size - 1, size, std::min(size + 1, kMaxControlFrameBytes)})
+  for (std::size_t size = 1; size < kMaxControlFrameBytes; size *= 4)
+    for (const std::size_t near : {size - 1, size, size + 1})
       sent.push_back(random_body(near, near));
+  sent.push_back(random_body(kMaxControlFrameBytes, 1));
   std::size_t next = 0;
   // Send more whenever there is room; expect every frame back, in order.
   const bool echoed = until({&client_, &server_}, [&] {
@@ -240,6 +242,40 @@ TEST_P(ControlHubs, FlushesForASecondAtMost) {
   EXPECT_EQ(client.hub->next_deadline_ns(), kNever);
   EXPECT_TRUE(until({&server_}, [&] { return server_.closed.contains(channel.far); }));
   EXPECT_LT(server_.frames[channel.far].size(), 3U);
+}
+
+// Answers every frame and remembers nothing.
+class Echo final : public ControlHandler {
+ public:
+  explicit Echo(ControlHub& hub) : hub_(hub) {}
+  void on_accepted(ChannelId, const std::string&) override {}
+  void on_connected(ChannelId) override {}
+  void on_frame(ChannelId channel, std::span<const std::byte> frame) override {
+    ++frames;
+    EXPECT_TRUE(hub_.send(channel, frame).ok());
+  }
+  void on_closed(ChannelId, const Status& reason) override { ADD_FAILURE() << reason.to_string(); }
+  int frames = 0;
+
+ private:
+  ControlHub& hub_;
+};
+
+TEST_P(ControlHubs, SmallFramesInSteadyStateDoNotAllocate) {
+  const Link channel = link(client_, server_, server_.listen(), clock_);
+  Echo near(*client_.hub), far(*server_.hub);
+  const Bytes heartbeat(200);
+  ASSERT_TRUE(client_.hub->send(channel.near, heartbeat).ok());
+  std::uint64_t before = 0;
+  // Ping-pong: a hundred rounds to warm up, a thousand to count.
+  const TimeNs deadline_ns = clock_.now_ns() + 10 * kSecond;
+  while (near.frames < 1'100 && clock_.now_ns() < deadline_ns) {
+    client_.hub->poll(near);
+    server_.hub->poll(far);
+    if (near.frames == 100 && before == 0) before = test::heap_allocations();
+  }
+  ASSERT_EQ(near.frames, 1'100);
+  EXPECT_EQ(test::heap_allocations(), before);
 }
 
 TEST_P(ControlHubs, ReusesNoChannelId) {
