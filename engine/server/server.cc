@@ -24,7 +24,8 @@ Status Server::start() {
   self_ = {Role::kServer,    options_.rank, options_.incarnation, options_.name, {},
            device_.address()};
   PENSTOCK_ASSIGN_OR_RETURN(self_.control_address, links_.listen(options_.listen_address));
-  join_deadline_ns_ = clock_.now_ns() + options_.join_timeout_ns;
+  // The scheduler knows who is missing and says so in time; ours is the backstop.
+  join_deadline_ns_ = clock_.now_ns() + options_.join_timeout_ns + options_.detect_ns;
   PENSTOCK_ASSIGN_OR_RETURN(scheduler_,
                             links_.connect(options_.scheduler_address, join_deadline_ns_));
   return {};

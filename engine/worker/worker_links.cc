@@ -13,7 +13,8 @@ namespace penstock {
 
 Status Worker::start() {
   self_ = {Role::kWorker, options_.rank, options_.incarnation, options_.name, {}, {}};
-  join_deadline_ns_ = call_deadline_ns();
+  // The scheduler knows who is missing and says so in time; ours is the backstop.
+  join_deadline_ns_ = call_deadline_ns() + options_.detect_ns;
   PENSTOCK_ASSIGN_OR_RETURN(scheduler_,
                             links_.connect(options_.scheduler_address, join_deadline_ns_));
   return {};
