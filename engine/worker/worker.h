@@ -21,7 +21,6 @@
 // every wait ends by its deadline, with kTimeout naming what is missing. A lost peer ends every
 // call that needed it with kPeerLost naming it. After failure() the worker takes no more calls.
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -216,7 +215,7 @@ class Worker final : public Loop, private LinkHandler {
   Mutex lane_producer_;  // lanes' rings have one producer at a time
   std::map<Key, std::unique_ptr<InflightKey>> keys_ GUARDED_BY(mutex_);
   std::map<Ticket, std::unique_ptr<Operation>> operations_ GUARDED_BY(mutex_);
-  std::deque<Call> calls_ GUARDED_BY(mutex_);
+  std::vector<Call> calls_ GUARDED_BY(mutex_);
   Ticket next_ticket_ GUARDED_BY(mutex_) = kJoinTicket + 1;
   std::optional<Status> failure_ GUARDED_BY(mutex_);
   Rank rank_ GUARDED_BY(mutex_) = 0;

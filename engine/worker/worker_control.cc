@@ -84,7 +84,7 @@ std::size_t Worker::check_deadlines() {
 
 std::size_t Worker::take_calls() {
   if (!joined_.load(std::memory_order_relaxed)) return 0;
-  std::deque<Call> calls;
+  std::vector<Call> calls;
   {
     MutexLock lock(mutex_);
     calls.swap(calls_);

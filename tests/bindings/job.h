@@ -13,7 +13,7 @@
 
 #include "bindings/cpp/node.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 
 struct JobOptions {
   std::string transport = "tcp";
@@ -88,4 +88,4 @@ class Job {
   std::vector<std::unique_ptr<WorkerNode>> workers;
 };
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -4,7 +4,7 @@
 
 #include "tests/bindings/job.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 namespace {
 
 constexpr std::uint64_t kElements = 20'000;
@@ -129,4 +129,4 @@ TEST(Node, NoSchedulerIsATimelyError) {
 }
 
 }  // namespace
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-namespace penstock::testing {
+namespace penstock::test {
 namespace {
 
 // Keeps lanes for the loop below instead of giving them threads.
@@ -232,4 +232,4 @@ ClusterResult Cluster::run() {
 
 ClusterResult run_cluster(const ClusterOptions& options) { return Cluster(options).run(); }
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -16,7 +16,7 @@
 #include "tests/simulation/program.h"
 #include "transport/loopback/fabric.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 
 struct Death {
   Role role = Role::kWorker;
@@ -49,4 +49,4 @@ struct ClusterResult {
 
 ClusterResult run_cluster(const ClusterOptions& options);
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -13,7 +13,7 @@
 #include "engine/protocol/types.h"
 #include "transport/base/random.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 
 inline std::int64_t ledger_gradient(Rank worker, Key key, Round round, std::uint64_t element) {
   const std::uint64_t mixed =
@@ -30,4 +30,4 @@ inline bool ledger_nothing(Rank worker, Key key, Round round) {
   return SeededRandom::mix(worker * 31 + key * 7 + round) % 11 == 0;
 }
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace penstock::testing {
+namespace penstock::test {
 
 Tensor Program::tensor(Key key, std::uint64_t elements) {
   Buffers& buffers = buffers_[key];
@@ -170,4 +170,4 @@ std::uint64_t Program::fingerprint() const {
   return hash;
 }
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

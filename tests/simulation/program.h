@@ -14,7 +14,7 @@
 #include "engine/worker/worker.h"
 #include "tests/simulation/ledger.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 
 struct ProgramOptions {
   std::vector<std::uint64_t> sizes;  // elements of keys 0, 1, …
@@ -70,4 +70,4 @@ class Program {
   std::string audit_error_;
 };
 
-}  // namespace penstock::testing
+}  // namespace penstock::test

@@ -11,7 +11,7 @@
 
 #include "tests/simulation/cluster.h"
 
-namespace penstock::testing {
+namespace penstock::test {
 namespace {
 
 ClusterOptions calm(std::uint32_t workers, std::uint32_t servers, std::uint32_t lanes) {
@@ -139,4 +139,4 @@ TEST(Simulation, EqualSeedsGiveEqualRuns) {
 }
 
 }  // namespace
-}  // namespace penstock::testing
+}  // namespace penstock::test

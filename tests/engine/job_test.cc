@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+// Jobs driven by hand: what rounds cost, and what a broken data connection does.
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "tests/engine/hand_job.h"
+#include "tests/support/allocation_counter.h"
+
+namespace penstock::test {
+namespace {
+
+constexpr std::uint64_t kElements = 30'000;
+
+class JobTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  HandJobOptions options(std::uint32_t workers) const {
+    HandJobOptions options;
+    options.transport = GetParam();
+    options.workers = workers;
+    options.servers = 2;
+    options.lanes = 2;
+    return options;
+  }
+
+  // Declares one counted tensor per worker.
+  static std::vector<Counted> declare(HandJob& job, std::uint32_t workers) {
+    std::vector<Counted> tensors(workers, Counted(kElements));
+    std::vector<Ticket> tickets;
+    for (Rank rank = 0; rank < workers; ++rank)
+      tickets.push_back(job.worker(rank).begin_declare({tensors[rank].tensor(1)}));
+    for (Rank rank = 0; rank < workers; ++rank) {
+      const Status declared = job.finish(rank, tickets[rank]);
+      EXPECT_TRUE(declared.ok()) << declared.to_string();
+    }
+    return tensors;
+  }
+
+  static void start(HandJob& job, std::vector<Counted>& tensors, Round round) {
+    for (Rank rank = 0; rank < tensors.size(); ++rank) {
+      for (std::uint64_t i = 0; i < kElements; ++i)
+        tensors[rank].gradients[i] = static_cast<float>((i + round + rank) % 5);
+      const Status pushed = job.worker(rank).push_pull(1, round);
+      ASSERT_TRUE(pushed.ok()) << pushed.to_string();
+    }
+  }
+
+  static void expect_counted(const std::vector<Counted>& tensors, Round round) {
+    for (const Counted& tensor : tensors)
+      for (std::uint64_t i = 0; i < kElements; ++i) {
+        float expected = 0;
+        for (Round r = 1; r <= round; ++r)
+          for (Rank rank = 0; rank < tensors.size(); ++rank)
+            expected -= static_cast<float>((i + r + rank) % 5);
+        ASSERT_EQ(tensor.parameters[i], expected) << "element " << i << " round " << round;
+      }
+  }
+};
+
+TEST_P(JobTest, ARoundAllocatesNothing) {
+  HandJob job(options(2));
+  std::vector<Counted> tensors = declare(job, 2);
+  for (Round round = 1; round <= 20; ++round) {
+    start(job, tensors, round);
+    ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, round); }));
+  }
+  // Heartbeats are control's and may allocate: a round takes far less than their half second.
+  std::uint64_t least = UINT64_MAX;
+  for (Round round = 21; round <= 40; ++round) {
+    start(job, tensors, round);
+    const std::uint64_t before = heap_allocations();
+    ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, round); }));
+    least = std::min(least, heap_allocations() - before);
+  }
+  EXPECT_EQ(least, 0U);
+  expect_counted(tensors, 40);
+}
+
+// Data connections over tcp are the only inet sockets of this process: control is in memory.
+void cut_all_sockets() {
+  for (int fd = 3; fd < 1024; ++fd) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0 &&
+        peer.ss_family == AF_INET)
+      ::shutdown(fd, SHUT_RDWR);
+  }
+}
+
+TEST(Job, ResumesAfterItsConnectionsWereCut) {
+  HandJobOptions options;
+  options.transport = "tcp";
+  options.workers = 2;
+  options.servers = 2;
+  HandJob job(options);
+  std::vector<Counted> tensors(2, Counted(kElements));
+  std::vector<Ticket> tickets;
+  for (Rank rank = 0; rank < 2; ++rank)
+    tickets.push_back(job.worker(rank).begin_declare({tensors[rank].tensor(1)}));
+  for (Rank rank = 0; rank < 2; ++rank) ASSERT_TRUE(job.finish(rank, tickets[rank]).ok());
+  for (Round round = 1; round <= 12; ++round) {
+    for (Rank rank = 0; rank < 2; ++rank) {
+      for (std::uint64_t i = 0; i < kElements; ++i)
+        tensors[rank].gradients[i] = static_cast<float>(i % 3 + rank + round % 2);
+      ASSERT_TRUE(job.worker(rank).push_pull(1, round).ok());
+    }
+    // Cut at another point of every round: nothing sent, some sent, everything under way.
+    for (Round steps = 0; steps < round * 2; ++steps) job.step();
+    cut_all_sockets();
+    ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, round); })) << "round " << round;
+    for (Rank rank = 0; rank < 2; ++rank)
+      for (std::uint64_t i = 0; i < kElements; ++i) {
+        float expected = 0;
+        for (Round r = 1; r <= round; ++r) expected -= static_cast<float>(2 * (i % 3 + r % 2) + 1);
+        ASSERT_EQ(tensors[rank].parameters[i], expected) << "round " << round << " element " << i;
+      }
+  }
+}
+
+TEST_P(JobTest, KeysComeGoAndChangeBetweenRounds) {
+  HandJob job(options(1));
+  Counted first(100), second(5000), changed(77);
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({first.tensor(1)})).ok());
+  ASSERT_TRUE(job.worker(0).push_pull(1, 1).ok());
+  ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, 1); }));
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({second.tensor(2)})).ok());
+  EXPECT_EQ(job.finish(0, job.worker(0).begin_declare({changed.tensor(1)})).code(),
+            Code::kAlreadyExists);
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_remove({1})).ok());
+  EXPECT_EQ(job.worker(0).push_pull(1, 2).code(), Code::kNotFound);
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({changed.tensor(1)})).ok());
+  for (const Key key : {Key{1}, Key{2}}) ASSERT_TRUE(job.worker(0).push_pull(key, 1).ok());
+  ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, 1) && job.round_finished(2, 1); }));
+}
+
+TEST_P(JobTest, WrongRoundsAndBuffersAreRefused) {
+  HandJob job(options(1));
+  Counted tensor(64);
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({tensor.tensor(1)})).ok());
+  EXPECT_EQ(job.worker(0).push_pull(9, 1).code(), Code::kNotFound);
+  EXPECT_EQ(job.worker(0).push_pull(1, 2).code(), Code::kInvalidArgument);
+  ASSERT_TRUE(job.worker(0).push_pull(1, 1).ok());
+  EXPECT_EQ(job.worker(0).push_pull(1, 2).code(), Code::kInvalidArgument);
+  EXPECT_EQ(job.finish(0, job.worker(0).begin_remove({1})).code(), Code::kInvalidArgument);
+  ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, 1); }));
+  Tensor wrong = tensor.tensor(2);
+  wrong.parameters = wrong.parameters.first(8);
+  EXPECT_EQ(job.finish(0, job.worker(0).begin_declare({wrong})).code(), Code::kInvalidArgument);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, JobTest, ::testing::Values("loopback", "tcp"),
+                         [](const auto& transport) { return std::string(transport.param); });
+
+}  // namespace
+}  // namespace penstock::test

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "engine/scheduler/collectives.h"
+#include "engine/server/slice_round.h"
+#include "engine/worker/slice_queue.h"
+
+namespace penstock::test {
+namespace {
+
+using Arrival = SliceRound::Arrival;
+
+TEST(SliceRound, IsFullWhenEveryLiveWorkerArrived) {
+  SliceRound round;
+  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
+  EXPECT_FALSE(round.full(0b11));
+  EXPECT_TRUE(round.full(0b01));
+  EXPECT_EQ(round.arrive(1, 0, true), Arrival::kAccepted);
+  EXPECT_TRUE(round.full(0b11));
+  EXPECT_EQ(round.contributors(0b11), 0b01U);  // worker 1 had nothing
+}
+
+TEST(SliceRound, IgnoresReplaysOfRetiredRoundsAndDuplicates) {
+  SliceRound round;
+  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kDuplicate);
+  round.retire();
+  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kRetired);
+  EXPECT_EQ(round.arrive(0, 3, false), Arrival::kFuture);
+}
+
+TEST(SliceRound, KeepsTheNextRoundApart) {
+  SliceRound round;
+  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 1, false), Arrival::kAccepted);
+  EXPECT_EQ(round.next_round(0), 2U);
+  EXPECT_EQ(round.next_round(1), 0U);
+  EXPECT_EQ(round.arrive(1, 0, false), Arrival::kAccepted);
+  round.retire();
+  EXPECT_EQ(round.next_round(0), 2U);
+  EXPECT_EQ(round.next_round(1), 1U);
+  EXPECT_FALSE(round.full(0b11));
+}
+
+TEST(SliceQueue, OrdersByPriorityThenRoundThenPosition) {
+  SliceQueue queue;
+  queue.push({0, 2, 10, 1});
+  queue.push({0, 1, 20, 2});
+  queue.push({0, 1, 15, 3});
+  queue.push({5, 9, 99, 4});
+  std::vector<std::uint32_t> order;
+  for (; !queue.empty(); queue.pop()) order.push_back(queue.top().slice);
+  EXPECT_EQ(order, (std::vector<std::uint32_t>{4, 3, 2, 1}));
+}
+
+std::vector<Member> two_workers() {
+  return {{Role::kWorker, 0, 1, "a:1", "", ""}, {Role::kWorker, 1, 2, "b:2", "", ""}};
+}
+
+TEST(Collectives, AgreeWhenAllMadeTheSameCall) {
+  Collectives collectives(two_workers());
+  EXPECT_FALSE(collectives.add(0, 0, {}, 100).has_value());
+  const auto outcome = collectives.add(1, 0, {}, 200);
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_TRUE(outcome->error.ok());
+  EXPECT_EQ(outcome->waiting, (std::vector<Rank>{0, 1}));
+}
+
+TEST(Collectives, NameBothWhoDisagree) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, {wire::CollectiveKind::Remove, {}, {4}}, 100);
+  const auto outcome = collectives.add(1, 0, {}, 100);
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_EQ(outcome->error.code(), Code::kMismatch);
+  EXPECT_NE(outcome->error.what().find("a:1"), std::string::npos);
+  EXPECT_NE(outcome->error.what().find("b:2"), std::string::npos);
+}
+
+TEST(Collectives, NameWhoIsMissingAtTheDeadline) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, {}, 100);
+  EXPECT_EQ(collectives.next_deadline_ns(), 100);
+  EXPECT_TRUE(collectives.expire(99).empty());
+  const auto expired = collectives.expire(100);
+  ASSERT_EQ(expired.size(), 1U);
+  EXPECT_EQ(expired[0].error.code(), Code::kTimeout);
+  EXPECT_NE(expired[0].error.what().find("worker 1 (b:2)"), std::string::npos);
+  // The late one is told at once.
+  const auto late = collectives.add(1, 0, {}, 300);
+  ASSERT_TRUE(late.has_value());
+  EXPECT_EQ(late->error.code(), Code::kTimeout);
+}
+
+TEST(Collectives, DoNotWaitForWhoLeft) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, {}, 100);
+  const auto outcomes = collectives.leave(1);
+  ASSERT_EQ(outcomes.size(), 1U);
+  EXPECT_TRUE(outcomes[0].error.ok());
+}
+
+}  // namespace
+}  // namespace penstock::test
