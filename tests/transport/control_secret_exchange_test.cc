@@ -93,7 +93,7 @@ TEST_F(ControlSecrets, OneWithInsecureIsAContradiction) {
 
 TEST_F(ControlSecrets, JobNamesHaveBounds) {
   TlsHubOptions options = with_secret(secret_);
-  for (const std::size_t size : {0, 65, 1000}) {
+  for (const std::size_t size : {0U, 65U, 1000U}) {
     options.job = std::string(size, 'j');
     EXPECT_EQ(create_tls_hub(options, clock_).status().code(), Code::kInvalidArgument);
   }

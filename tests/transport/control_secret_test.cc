@@ -77,7 +77,7 @@ TEST_F(SecretFile, IgnoresTrailingLineEnds) {
 }
 
 TEST_F(SecretFile, RefusesAFileThatOthersMayUse) {
-  for (const mode_t mode : {0640, 0604, 0644, 0660, 0601, 0777}) {
+  for (const mode_t mode : {0640U, 0604U, 0644U, 0660U, 0601U, 0777U}) {
     write("0123456789abcdef0123456789abcdef", mode);
     const Status status = error();
     EXPECT_EQ(status.code(), Code::kInvalidArgument) << mode;
@@ -89,13 +89,13 @@ TEST_F(SecretFile, RefusesAFileThatOthersMayUse) {
 }
 
 TEST_F(SecretFile, RefusesLengthsOutOfBounds) {
-  for (const std::size_t size : {0, 1, 15, 4097, 5000, 100'000}) {
+  for (const std::size_t size : {0U, 1U, 15U, 4097U, 5000U, 100'000U}) {
     write(std::string(size, 'x'));
     EXPECT_EQ(error().code(), Code::kInvalidArgument) << size;
   }
   write("fifteen bytes..\n\n");
   EXPECT_THAT(error().what(), testing::HasSubstr("too short"));
-  for (const std::size_t size : {16, 4096}) {
+  for (const std::size_t size : {16U, 4096U}) {
     write(std::string(size, 'x') + "\r\n");
     EXPECT_TRUE(error().ok()) << error().to_string();
   }
