@@ -114,9 +114,9 @@ void ControlExchange::close(LinkEnd end) {
   if (!side(end ^ 1).open) links_.erase(end >> 1);
 }
 
-std::deque<Notice> ControlExchange::take(LoopbackHub& hub) {
+std::vector<Notice> ControlExchange::take(LoopbackHub& hub) {
   MutexLock lock(mutex_);
-  std::deque<Notice> taken;
+  std::vector<Notice> taken;
   taken.swap(entry(hub).inbox);
   for (const Notice& notice : taken) {
     const auto link = links_.find(notice.end >> 1);
@@ -203,7 +203,7 @@ void ControlExchange::on_due(std::uint64_t end) {
 
 void ControlExchange::hand_over(LoopbackHub& hub, Notice notice) {
   if (dead_.contains(&hub)) return;
-  std::deque<Notice>& inbox = entry(hub).inbox;
+  std::vector<Notice>& inbox = entry(hub).inbox;
   inbox.push_back(std::move(notice));
   if (inbox.size() == 1) hub.ring_bell();
 }

@@ -50,7 +50,7 @@ class ControlExchange final : private Timeline::Subject {
   void accept(LinkEnd end);  // the answer to a knock
   Status send(LinkEnd end, std::span<const std::byte> frame);
   void close(LinkEnd end);
-  std::deque<Notice> take(LoopbackHub& hub);  // what has arrived
+  std::vector<Notice> take(LoopbackHub& hub);  // what has arrived
 
   // Breaks every link between two hubs: both ends see kConnectionLost.
   void cut(const LoopbackHub& a, const LoopbackHub& b);
@@ -77,7 +77,7 @@ class ControlExchange final : private Timeline::Subject {
   struct Hub {
     LoopbackHub* hub;
     std::string name;
-    std::deque<Notice> inbox;
+    std::vector<Notice> inbox;
   };
 
   Side& side(LinkEnd end) REQUIRES(mutex_) { return links_.at(end >> 1).sides[end & 1]; }
