@@ -223,8 +223,9 @@ TEST_P(ControlConformance, OneHubServesManyPeers) {
     Party& peer = add_party();
     peers[i] = {&peer, peer.hub->connect(address, soon()).value()};
   }
-  for (auto& [i, peer] : peers) {
-    ASSERT_TRUE(until([&] { return peer.first->log(peer.second).connected; }));
+  for (const auto& [i, peer] : peers) {
+    const ChannelLog& log = peer.first->log(peer.second);
+    ASSERT_TRUE(until([&log] { return log.connected; }));
     ASSERT_TRUE(peer.first->hub->send(peer.second, make_frame(1'000 + i, i)).ok());
   }
   ASSERT_TRUE(until([&] {
@@ -237,9 +238,9 @@ TEST_P(ControlConformance, OneHubServesManyPeers) {
     ASSERT_EQ(server.log(channel).frames.size(), 1U);
     ASSERT_TRUE(server.hub->send(channel, server.log(channel).frames[0]).ok());
   }
-  for (auto& [i, peer] : peers) {
-    ChannelLog& log = peer.first->log(peer.second);
-    ASSERT_TRUE(until([&] { return log.frames.size() == 1; }));
+  for (const auto& [i, peer] : peers) {
+    const ChannelLog& log = peer.first->log(peer.second);
+    ASSERT_TRUE(until([&log] { return log.frames.size() == 1; }));
     EXPECT_TRUE(log.frames[0] == make_frame(1'000 + i, i)) << i;
   }
 }
