@@ -88,6 +88,18 @@ TEST(Equality, AnyNumberOfWorkersWithAndWithoutAbsentOnes) {
       }
 }
 
+// Many workers are summed in groups, chunk by chunk.
+TEST(Equality, ManyWorkersOverSeveralChunks) {
+  for (std::uint32_t workers : {9U, 17U, 64U})
+    for (std::size_t count : {1023U, 1024U, 1056U, 2500U}) {
+      Case c = base_case(OptimizerKind::kMomentum, workers + count);
+      c.workers = workers;
+      c.count = count;
+      c.gradient_dtype = c.wire_dtype = kDTypes[count % 3];
+      expect_equal_targets(c);
+    }
+}
+
 TEST(Equality, MisalignedPointersAndStreamedWire) {
   for (std::size_t offset : {0U, 4U, 12U, 32U, 60U})
     for (bool stream : {false, true})
