@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "bench/micro/tcp_plain.h"
-#include "transport/tcp/device.h"
+#include "transport/providers.h"
 
 namespace penstock::bench {
 namespace {
@@ -78,7 +78,7 @@ double run_both(const std::function<void()>& left, const std::function<void()>& 
 class Side {
  public:
   Side(const Clock& clock, std::size_t bytes, bool spin)
-      : device_(open_tcp_device({.advertise_host = {}}, clock).value()),
+      : device_(open_device({}, clock).value()),
         queue_(device_->create_completion_queue(256).value()),
         out_(bytes, std::byte{1}),
         in_(bytes, std::byte{2}),

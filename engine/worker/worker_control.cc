@@ -73,8 +73,10 @@ std::size_t Worker::check_deadlines() {
   }
   for (const auto& [sequence, call] : running_) {
     if (now_ns < call.deadline_ns) continue;
-    fail(Status(Code::kTimeout, "a collective call got no answer")
-             .with_peer(options_.scheduler_address));
+    fail(scheduler_ ? Status(Code::kTimeout, "a collective call got no answer")
+                          .with_peer(options_.scheduler_address)
+                    : Status(Code::kPeerLost, "the scheduler is lost, in the middle of a call")
+                          .with_peer(options_.scheduler_address));
     return 1;
   }
   return 0;

@@ -56,8 +56,11 @@ void Worker::on_link_down(ChannelId link, const Status& reason) {
                             .with_peer(options_.scheduler_address);
     PENSTOCK_LOG_WARN("worker {}: {}", self_.rank, lost.to_string());
     std::vector<std::uint64_t> sequences;
-    for (const auto& [sequence, call] : running_)
+    for (auto& [sequence, call] : running_) {
       if (call.order == 0 && call.lanes_missing == 0) sequences.push_back(sequence);
+      // Committed here, perhaps not everywhere: it gets a little longer.
+      call.deadline_ns = std::min(call.deadline_ns, clock_.now_ns() + links_.detect_ns());
+    }
     for (const std::uint64_t sequence : sequences) finish_call(sequence, lost);
     return;
   }

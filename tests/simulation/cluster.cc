@@ -80,7 +80,7 @@ class Cluster {
   std::string scheduler_address_;
   std::vector<std::unique_ptr<Program>> programs_;  // [worker]; their buffers outlive processes_
   std::vector<std::unique_ptr<Process>> processes_;
-  Rank dead_worker_ = kAnyRank;                     // does not run any more
+  Rank dead_worker_ = kAnyRank;  // does not run any more
   std::size_t next_cut_ = 0;
   bool killed_ = false;
   ClusterResult result_;

@@ -45,8 +45,8 @@ class Ring {
 
   // Producer only: at least this many pushes will succeed.
   std::size_t free() const {
-    return mask_ + 1 - (tail_.load(std::memory_order_relaxed) -
-                        head_.load(std::memory_order_acquire));
+    return mask_ + 1 -
+           (tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire));
   }
 
   // Either side; a hint only.
