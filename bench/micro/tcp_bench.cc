@@ -117,6 +117,11 @@ class Side {
     CHECK(::poll(&wait, 1, 10'000) == 1, "the peer went silent");
   }
 
+  // The last acknowledgement leaves before the thread does.
+  void rest() {
+    while (!queue_->arm()) pump([](const Completion&) {});
+  }
+
  private:
   template <class OnEvent>
   std::size_t pump(OnEvent on_event) {
@@ -152,11 +157,6 @@ void connect(Side& a, Side& b) {
   }
 }
 
-// The last acknowledgement leaves before this thread does.
-void settle(Side& side) {
-  while (!side.queue().arm()) side.turn([](const Completion&) {});
-}
-
 // Keeps `window` writes outstanding until `count` have completed. With `answered`, a write counts
 // when the peer's answer arrived.
 void drive(Side& side, std::size_t bytes, std::size_t count, std::size_t window, bool answered) {
@@ -169,7 +169,7 @@ void drive(Side& side, std::size_t bytes, std::size_t count, std::size_t window,
       finished += event.event == (answered ? Event::kImmediate : Event::kWriteDone);
     });
   }
-  settle(side);
+  side.rest();
 }
 
 // Takes `count` writes in; answers each with one of the same size if told to.
@@ -182,7 +182,7 @@ void serve(Side& side, std::size_t bytes, std::size_t count, bool answer) {
       if (answer) side.write(bytes, arrived);
       ++arrived;
     });
-  settle(side);
+  side.rest();
 }
 
 struct Row {
