@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -28,7 +29,8 @@
 namespace penstock::bench {
 namespace {
 
-constexpr std::size_t kWindowBytes = std::size_t{4} << 20;
+// In flight until answered: about what the sockets of the plain loop hold of their own accord.
+constexpr std::size_t kWindowBytes = std::size_t{8} << 20;
 constexpr std::size_t kLeastWindow = 4, kMostWindow = 256;
 constexpr double kBar = 0.90;
 constexpr std::size_t kBarBytes = std::size_t{256} << 10;
@@ -57,20 +59,27 @@ void pin(unsigned index) {
   }
 }
 
-// Runs both sides, each on its own processor; returns seconds until both are done.
-double run_both(const std::function<void()>& left, const std::function<void()>& right) {
+struct Cost {
+  double wall_s = 0;
+  double cpu_s = 0;  // of both threads, what the kernel did for them included
+};
+
+// Runs both sides, each on its own processor, until both are done.
+Cost run_both(const std::function<void()>& left, const std::function<void()>& right) {
   const double start = now_s();
-  std::thread other([&] {
-    pin(1);
-    right();
-  });
-  std::thread one([&] {
-    pin(0);
-    left();
-  });
+  std::array<double, 2> cpu_s{};
+  const auto run = [&](unsigned index, const std::function<void()>& side) {
+    pin(index);
+    side();
+    timespec used{};
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    cpu_s[index] = static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
+  };
+  std::thread other([&] { run(1, right); });
+  std::thread one([&] { run(0, left); });
   one.join();
   other.join();
-  return now_s() - start;
+  return {now_s() - start, cpu_s[0] + cpu_s[1]};
 }
 
 // One end of the connection under test: a device, a queue, a region to send from and one to
@@ -117,6 +126,11 @@ class Side {
     CHECK(::poll(&wait, 1, 10'000) == 1, "the peer went silent");
   }
 
+  // The last acknowledgement leaves before the thread does.
+  void rest() {
+    while (!queue_->arm()) pump([](const Completion&) {});
+  }
+
  private:
   template <class OnEvent>
   std::size_t pump(OnEvent on_event) {
@@ -152,11 +166,6 @@ void connect(Side& a, Side& b) {
   }
 }
 
-// The last acknowledgement leaves before this thread does.
-void settle(Side& side) {
-  while (!side.queue().arm()) side.turn([](const Completion&) {});
-}
-
 // Keeps `window` writes outstanding until `count` have completed. With `answered`, a write counts
 // when the peer's answer arrived.
 void drive(Side& side, std::size_t bytes, std::size_t count, std::size_t window, bool answered) {
@@ -169,7 +178,7 @@ void drive(Side& side, std::size_t bytes, std::size_t count, std::size_t window,
       finished += event.event == (answered ? Event::kImmediate : Event::kWriteDone);
     });
   }
-  settle(side);
+  side.rest();
 }
 
 // Takes `count` writes in; answers each with one of the same size if told to.
@@ -182,11 +191,12 @@ void serve(Side& side, std::size_t bytes, std::size_t count, bool answer) {
       if (answer) side.write(bytes, arrived);
       ++arrived;
     });
-  settle(side);
+  side.rest();
 }
 
-struct Row {
-  double penstock, plain, ratio, low, high;  // medians; the lowest and highest ratio
+struct Row {  // medians, and the lowest and highest ratio
+  double penstock, plain, ratio, low, high;
+  double penstock_cpu, plain_cpu;  // seconds per unit of work
 };
 
 double median(std::vector<double> values) {
@@ -194,18 +204,22 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Row compare(const Settings& settings, double per_run, const std::function<double()>& penstock,
-            const std::function<double()>& plain) {
+Row compare(const Settings& settings, double work, const std::function<Cost()>& penstock,
+            const std::function<Cost()>& plain) {
   (void)penstock();  // warm-up: windows, caches, page tables
   (void)plain();
-  std::vector<double> ours, theirs, ratios;
+  std::vector<double> ours, theirs, ratios, our_cpu, their_cpu;
   for (std::size_t i = 0; i < settings.repeats; ++i) {
-    ours.push_back(per_run / penstock());
-    theirs.push_back(per_run / plain());
+    const Cost our_cost = penstock(), their_cost = plain();
+    ours.push_back(work / our_cost.wall_s);
+    theirs.push_back(work / their_cost.wall_s);
     ratios.push_back(ours.back() / theirs.back());
+    our_cpu.push_back(our_cost.cpu_s / work);
+    their_cpu.push_back(their_cost.cpu_s / work);
   }
   const auto [low, high] = std::minmax_element(ratios.begin(), ratios.end());
-  return {median(ours), median(theirs), median(ratios), *low, *high};
+  return {median(ours), median(theirs),  median(ratios),   *low,
+          *high,        median(our_cpu), median(their_cpu)};
 }
 
 struct Shape {
@@ -226,7 +240,7 @@ Row bandwidth(const Settings& settings, const Shape& shape, bool two_way) {
   connect(a, b);
   const SocketPair pair = make_socket_pair();
   std::vector<std::byte> a_out(buffer), a_in(buffer), b_out(buffer), b_in(buffer);
-  const auto [bytes, window, count, slots] = shape;
+  const std::size_t bytes = shape.bytes, window = shape.window, count = shape.count;
   return compare(
       settings, shape.total() / 1e9,
       [&] {
@@ -266,14 +280,15 @@ Row latency(const Settings& settings, std::size_t bytes, bool spin) {
 }
 
 bool table(const Settings& settings, const char* title, bool two_way) {
-  fmt::print("\n{}\n{:>10} {:>7} {:>14} {:>11} {:>7} {:>13}\n", title, "bytes", "window",
-             "penstock GB/s", "plain GB/s", "ratio", "lowest-highest");
+  fmt::print("\n{}\n{:>10} {:>7} {:>14} {:>11} {:>7} {:>15} {:>18}\n", title, "bytes", "window",
+             "penstock GB/s", "plain GB/s", "ratio", "lowest-highest", "cpu-s/GB (plain)");
   bool met = true;
   for (std::size_t bytes = 4096; bytes <= std::size_t{4} << 20; bytes *= 4) {
     const Shape shape(bytes, settings);
     const Row row = bandwidth(settings, shape, two_way);
-    fmt::print("{:>10} {:>7} {:>14.2f} {:>11.2f} {:>7.2f} {:>8.2f}-{:.2f}\n", bytes, shape.window,
-               row.penstock, row.plain, row.ratio, row.low, row.high);
+    fmt::print("{:>10} {:>7} {:>14.2f} {:>11.2f} {:>7.2f} {:>10.2f}-{:.2f} {:>10.2f} ({:.2f})\n",
+               bytes, shape.window, row.penstock, row.plain, row.ratio, row.low, row.high,
+               row.penstock_cpu, row.plain_cpu);
     std::fflush(stdout);
     if (bytes >= kBarBytes) met &= row.ratio >= kBar;
   }
