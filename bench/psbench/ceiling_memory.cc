@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "bench/psbench/anonymous_memory.h"
+#include "engine/runtime/host_memory.h"
 #include "transport/base/clock.h"
 
 namespace penstock::psbench {
@@ -43,8 +43,7 @@ void keep(std::uint64_t value) { asm volatile("" : : "r"(value) : "memory"); }
 
 // The seconds of each pass, from the moment all threads start it until all have ended it.
 template <class Pass>
-std::vector<double> time_passes(const std::vector<AnonymousMemory>& parts, unsigned passes,
-                                Pass pass) {
+std::vector<double> time_passes(const std::vector<HostMemory>& parts, unsigned passes, Pass pass) {
   std::vector<double> seconds;
   std::barrier turn(static_cast<std::ptrdiff_t>(parts.size()));
   const auto run = [&](std::size_t thread) {
@@ -75,9 +74,9 @@ Result<MemoryCeiling> measure_memory_ceiling(unsigned threads, std::uint64_t byt
                               bytes, passes))
         .with_hint(fmt::format("1 to {} threads, {} bytes each, 1 to {} passes", kMaxThreads,
                                kMinPartBytes, kMaxPasses));
-  std::vector<AnonymousMemory> parts;
+  std::vector<HostMemory> parts;
   for (unsigned i = 0; i < threads; ++i) {
-    PENSTOCK_ASSIGN_OR_RETURN(AnonymousMemory part, AnonymousMemory::create(bytes / threads));
+    PENSTOCK_ASSIGN_OR_RETURN(HostMemory part, HostMemory::allocate(bytes / threads));
     parts.push_back(std::move(part));
   }
   const auto read = [](std::span<std::byte> part) { keep(read_all(part)); };

@@ -65,13 +65,14 @@ Result<ChildExit> ChildProcess::wait(TimeNs deadline_ns) {
   CHECK(pid_ > 0, "waited for twice");
   pollfd ended{handle_.get(), POLLIN, 0};
   int ready = 0;
-  while (ready == 0 || (ready < 0 && errno == EINTR)) {
-    const TimeNs left_ns = deadline_ns - SystemClock().now_ns();
-    if (left_ns <= 0)
-      return Status(Code::kTimeout, fmt::format("process {} did not end in time", pid_));
+  while (true) {
+    const TimeNs left_ns = std::max<TimeNs>(0, deadline_ns - SystemClock().now_ns());
     // Rounded up, or the last millisecond would be spent spinning.
-    const TimeNs left_ms = std::min<TimeNs>(left_ns / kMillisecond + 1, INT_MAX);
+    const TimeNs left_ms = std::min<TimeNs>((left_ns + kMillisecond - 1) / kMillisecond, INT_MAX);
     ready = poll(&ended, 1, static_cast<int>(left_ms));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) break;
+    if (left_ns == 0)
+      return Status(Code::kTimeout, fmt::format("process {} did not end in time", pid_));
   }
   if (ready < 0) return Status::system("cannot wait for a child", errno);
   int state = 0;

@@ -74,8 +74,10 @@ Result<double> measure_ceiling(const LocalJob& job, std::uint64_t bytes) {
     return memory.copy_GBps / 2;
   }
   TcpCeilingOptions tcp;
-  tcp.streams = job.lanes * std::min(job.servers, job.workers);
-  tcp.bytes_per_round = std::max<std::uint64_t>(bytes, tcp.streams);
+  tcp.workers = job.workers;
+  tcp.servers = job.servers;
+  tcp.streams = job.lanes;
+  tcp.bytes_per_round = bytes;
   tcp.rounds = bytes >= (std::uint64_t{64} << 20) ? 5 : 21;
   PENSTOCK_ASSIGN_OR_RETURN(const TcpCeiling ceiling, measure_tcp_ceiling(tcp));
   return ceiling.GBps;
@@ -150,8 +152,8 @@ Status PushPull::run_model(const Model& model) {
   if (options_.ceiling) {
     PENSTOCK_ASSIGN_OR_RETURN(result.ceiling_GBps, measure_ceiling(plan_.job, result.bytes));
   }
-  SharedMemory memory;
-  SharedPage& page = memory.page();
+  PENSTOCK_ASSIGN_OR_RETURN(const SharedMemory memory, SharedMemory::create(sizeof(SharedPage)));
+  SharedPage& page = *memory.construct<SharedPage>();
   Progress progress;
   const auto show = [&] {
     progress.show(fmt::format("{}: {}, {} rounds", model.name,

@@ -24,8 +24,11 @@ Status print_memory(unsigned threads, std::uint64_t bytes) {
 
 Status print_tcp(const RawOptions& options, std::uint64_t bytes, bool two_way) {
   PENSTOCK_ASSIGN_OR_RETURN(const TcpCeiling tcp,
-                            measure_tcp_ceiling({options.streams, bytes, options.rounds, two_way,
-                                                 options.seconds * kSecond}));
+                            measure_tcp_ceiling({.streams = options.streams,
+                                                 .bytes_per_round = bytes,
+                                                 .rounds = options.rounds,
+                                                 .two_way = two_way,
+                                                 .deadline_ns = options.seconds * kSecond}));
   fmt::print(
       "tcp, {} stream{}, {} way: {:.2f} GB/s per direction, {:.2f} cpu s/GB; round p50 {:.0f} us, "
       "min {:.0f}, max {:.0f}\n",

@@ -4,12 +4,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <charconv>
 #include <ctime>
-#include <new>
 
 #include "transport/providers.h"
 
@@ -47,15 +45,6 @@ Status validate(const LocalJob& job) {
         .with_hint(fmt::format("known: {}", fmt::join(known, ", ")));
   return {};
 }
-
-SharedMemory::SharedMemory() {
-  void* const memory = ::mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  CHECK(memory != MAP_FAILED, "no memory for one page");
-  page_ = new (memory) SharedPage;
-}
-
-SharedMemory::~SharedMemory() { ::munmap(page_, sizeof(SharedPage)); }
 
 double cpu_seconds(const SharedPage& page) {
   double seconds = 0;

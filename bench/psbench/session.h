@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the processes of one local run share: the options, and a page that all of them map.
+// What the processes of one local run share: the options, and a page in shared memory.
 
 #include <sys/types.h>
 #include <atomic>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bench/psbench/model.h"
+#include "bench/psbench/shared_memory.h"
 #include "engine/protocol/limits.h"
 #include "kernels/dtype.h"
 #include "kernels/optimizer.h"
@@ -40,7 +41,7 @@ Status parse_local(const std::string& text, LocalJob& job);
 // kInvalidArgument when the numbers do not go together.
 Status validate(const LocalJob& job);
 
-// Lives in memory that all processes of the run share. Worker 0 decides when the run ends: it sets
+// Lives in SharedMemory. Worker 0 decides when the run ends: it sets
 // `last_round` before it pushes that round, and nobody can finish the round without that push.
 struct SharedPage {
   std::atomic<bool> interrupted{false};  // parent → worker 0: Ctrl-C
@@ -59,19 +60,6 @@ enum class Phase : std::uint64_t {
   kWarmingUp,
   kMeasuring,
   kEnding
-};
-
-// Maps one page shared with children forked later; never null.
-class SharedMemory {
- public:
-  SharedMemory();
-  ~SharedMemory();
-  SharedMemory(const SharedMemory&) = delete;
-  SharedMemory& operator=(const SharedMemory&) = delete;
-  SharedPage& page() { return *page_; }
-
- private:
-  SharedPage* page_;
 };
 
 // Processor seconds that the processes of the page have used so far.

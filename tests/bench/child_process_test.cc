@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "bench/psbench/anonymous_memory.h"
+#include "bench/psbench/shared_memory.h"
 
 namespace penstock::psbench {
 namespace {
@@ -66,9 +66,9 @@ TEST(ChildProcess, IsKilledAndReapedWithItsObject) {
 }
 
 TEST(ChildProcess, DiesWithAParentThatIsKilled) {
-  Result<AnonymousMemory> shared = AnonymousMemory::create(sizeof(pid_t), true);
+  Result<SharedMemory> shared = SharedMemory::create(sizeof(pid_t));
   ASSERT_TRUE(shared.ok());
-  auto* grandchild = reinterpret_cast<volatile pid_t*>(shared->bytes().data());
+  auto* grandchild = shared->as<volatile pid_t>();
   Result<ChildProcess> parent = ChildProcess::start([&] {
     Result<ChildProcess> child = ChildProcess::start(sleep_for_ever);
     *grandchild = child->pid();

@@ -127,7 +127,7 @@ Status Training::train() {
   PENSTOCK_RETURN_IF_ERROR(declare());
   Split split = split_rows(data_.rows(), options_.held_out, options_.seed);
   double accuracy = 0;
-  for (std::uint32_t e = 1; e <= options_.epochs && page_.last_round.load() > e; ++e) {
+  for (std::uint32_t e = 1; e <= options_.epochs && page_.last_round.load() >= e; ++e) {
     if (worker_->rank() == 0 && (page_.interrupted.load() || e == options_.epochs))
       page_.last_round.store(e);  // before anything of it is pushed: see SharedPage
     shuffle(split.train, options_.seed * 1000 + e);
@@ -166,13 +166,13 @@ Status train_all(const TrainOptions& options) {
   fmt::print("{} rows of {} features, {} classes; {} servers, {} workers, {}, {}\n", data.rows(),
              data.features, data.classes, job.servers, job.workers, job.transport,
              options.local.optimizer);
-  SharedMemory memory;
+  PENSTOCK_ASSIGN_OR_RETURN(const SharedMemory memory, SharedMemory::create(sizeof(SharedPage)));
+  SharedPage& page = *memory.construct<SharedPage>();
   const TimeNs limit_ns = SystemClock().now_ns() + 3600 * kSecond;
   PENSTOCK_ASSIGN_OR_RETURN(
       const ClusterReport report,
       run_local(
-          job, memory.page(),
-          [&] { return std::make_unique<Training>(options, optimizer, data, memory.page()); },
+          job, page, [&] { return std::make_unique<Training>(options, optimizer, data, page); },
           [] {}, limit_ns));
   return first_failure(report);
 }
