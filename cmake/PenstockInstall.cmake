@@ -13,6 +13,8 @@ install(EXPORT penstockTargets NAMESPACE penstock::
 install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
         FILES_MATCHING PATTERN "*.h")
+install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock/engine/protocol)
 if(TARGET psbench)
   install(TARGETS psbench)
 endif()

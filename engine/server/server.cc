@@ -59,6 +59,12 @@ void Server::finish(Status status) {
   if (!finished_) finished_ = std::move(status);
 }
 
+std::uint64_t Server::memory_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& lane : lanes_) bytes += lane->stats().memory_bytes.load();
+  return bytes;
+}
+
 std::uint32_t Server::live_workers() const {
   return static_cast<std::uint32_t>(std::count_if(worker_links_.begin(), worker_links_.end(),
                                                   [](const WorkerLink& w) { return !w.gone; }));
@@ -218,7 +224,6 @@ Status Server::add_tables(const wire::CommitT& commit) {
                                         static_cast<std::uint32_t>(workers_.size()), device_));
     for (Rank worker = 0; worker < workers_.size(); ++worker)
       record.grants[worker * lanes_.size() + lane] = tables->slots(worker).describe();
-    memory_bytes_.fetch_add(tables->memory_bytes(), std::memory_order_relaxed);
     command(lane, AddTables{std::move(tables)});
   }
   return {};

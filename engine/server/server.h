@@ -50,9 +50,8 @@ class Server final : public Loop, private LinkHandler {
   // Set once the job is over for this server: OK after every worker left, else the reason.
   std::optional<Status> finished() const;
 
-  std::uint64_t memory_bytes() const {  // parameters, state, outgoing copies and slots; any thread
-    return memory_bytes_.load(std::memory_order_relaxed);
-  }
+  // Of parameters, state, outgoing copies and slots. Any thread, once the job runs.
+  std::uint64_t memory_bytes() const;
   const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
 
  private:
@@ -113,7 +112,6 @@ class Server final : public Loop, private LinkHandler {
   };
   std::map<std::uint64_t, Batch> batches_;  // by commit order
   std::vector<HeldLend> held_;
-  std::atomic<std::uint64_t> memory_bytes_{0};
   mutable Mutex mutex_;
   std::optional<Status> finished_ GUARDED_BY(mutex_);
 };

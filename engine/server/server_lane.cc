@@ -52,11 +52,15 @@ ServerLane::ServerLane(std::uint32_t index, std::uint32_t workers, Device& devic
       commands_(kCommands),
       notices_(kCommands) {}
 
-std::size_t ServerLane::run_once() {
-  std::size_t done = 0;
-  for (ServerLaneCommand command; commands_.pop(command); ++done)
+std::size_t ServerLane::take_commands() {
+  std::size_t taken = 0;
+  for (ServerLaneCommand command; commands_.pop(command); ++taken)
     std::visit([this](auto& body) { handle(body); }, command);
+  return taken;
+}
 
+std::size_t ServerLane::run_once() {
+  std::size_t done = take_commands();
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
   for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
@@ -96,15 +100,20 @@ void ServerLane::on_completion(const Completion& completion) {
   }
 }
 
+// A push may overtake the commands that prepared its slice, since those come by another way.
+bool ServerLane::knows(std::uint32_t index, Rank worker) const {
+  return index < slices_.size() && slices_[index].tables != nullptr &&
+         !slices_[index].tables->lent[worker].empty();
+}
+
 void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
   const Immediate immediate = decode_immediate(bits);
-  if (immediate.slice >= slices_.size() || slices_[immediate.slice].tables == nullptr)
-    return violate(worker, "no such slice", immediate.slice);
+  if (!knows(immediate.slice, worker)) take_commands();
+  if (!knows(immediate.slice, worker))
+    return violate(worker, "no such slice, or its buffers were not lent", immediate.slice);
   if (immediate.kind != SliceKind::kData && immediate.kind != SliceKind::kNothing)
     return violate(worker, "no such kind of immediate", bits);
   ServerSlice& slice = slices_[immediate.slice];
-  if (slice.tables->lent[worker].empty())
-    return violate(worker, "a push before its buffers were lent", immediate.slice);
   const Round round = expand_round(slice.round.round(), immediate.round_low);
   switch (slice.round.arrive(worker, round, immediate.kind == SliceKind::kNothing)) {
     case SliceRound::Arrival::kAccepted:
@@ -255,6 +264,7 @@ void ServerLane::handle(AddTables& add) {
   }
   // A slice waits at most once per worker, twice while a new round overtakes a resumed answer.
   for (Peer& peer : peers_) peer.waiting.reserve(4 * slices_.size());
+  count(stats_.memory_bytes, add.tables->memory_bytes());
   tables_.push_back(std::move(add.tables));
 }
 
@@ -268,9 +278,11 @@ void ServerLane::handle(RemoveKeys& remove) {
     --key.slices;
     slice = {};
   }
-  std::erase_if(tables_, [](const std::unique_ptr<LaneTables>& tables) {
-    return std::all_of(tables->keys().begin(), tables->keys().end(),
-                       [](const KeyTable& key) { return key.slices == 0; });
+  std::erase_if(tables_, [this](const std::unique_ptr<LaneTables>& tables) {
+    const bool empty = std::all_of(tables->keys().begin(), tables->keys().end(),
+                                   [](const KeyTable& key) { return key.slices == 0; });
+    if (empty) count(stats_.memory_bytes, -tables->memory_bytes());
+    return empty;
   });
 }
 

@@ -67,6 +67,7 @@ struct ServerLaneStats {  // written by the lane, read by anyone
   std::atomic<std::uint64_t> bytes_in{0};
   std::atomic<std::uint64_t> bytes_out{0};
   std::atomic<std::uint64_t> duplicates{0};
+  std::atomic<std::uint64_t> memory_bytes{0};  // parameters, state, outgoing copies and slots
 };
 
 class ServerLane final : public Loop {
@@ -111,6 +112,8 @@ class ServerLane final : public Loop {
   void handle(OpenEndpoint& open);
   void handle(DropWorker& drop);
 
+  std::size_t take_commands();
+  bool knows(std::uint32_t slice, Rank worker) const;
   void on_completion(const Completion& completion);
   void on_immediate(Rank worker, std::uint32_t immediate);
   void on_disconnected(Rank worker);

@@ -134,6 +134,21 @@ TEST_P(JobTest, KeysComeGoAndChangeBetweenRounds) {
   ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, 1) && job.round_finished(2, 1); }));
 }
 
+// The buffers are the caller's again once remove() is done: a sanitizer would see a late write.
+TEST_P(JobTest, RemovedBuffersMayGoAtOnce) {
+  HandJob job(options(1));
+  for (int turn = 0; turn < 20; ++turn) {
+    auto tensor = std::make_unique<Counted>(kElements + static_cast<std::uint64_t>(turn));
+    ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({tensor->tensor(1)})).ok());
+    ASSERT_TRUE(job.worker(0).push_pull(1, 1).ok());
+    ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, 1); }));
+    ASSERT_TRUE(job.finish(0, job.worker(0).begin_remove({1})).ok());
+    tensor.reset();
+    for (int i = 0; i < 5; ++i) job.step();
+  }
+  EXPECT_EQ(job.server(0).memory_bytes() + job.server(1).memory_bytes(), 0U);
+}
+
 TEST_P(JobTest, WrongRoundsAndBuffersAreRefused) {
   HandJob job(options(1));
   Counted tensor(64);

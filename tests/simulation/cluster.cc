@@ -220,6 +220,7 @@ ClusterResult Cluster::run() {
       continue;
     }
     programs_[rank]->audit_running();
+    result_.started = result_.started && programs_[rank]->joined();
     result_.audit_error += programs_[rank]->audit_error();
     result_.programs.push_back(programs_[rank]->result());
   }

@@ -32,7 +32,8 @@ class Program {
   bool run_once();
 
   bool done() const { return phase_ == Phase::kDone; }
-  const Status& result() const { return result_; }  // of the call that ended the program
+  bool joined() const { return !buffers_.empty(); }  // the job had started
+  const Status& result() const { return result_; }   // of the call that ended the program
 
   // Errors found against the ledger; "" when clean. Also valid after the program has died.
   const std::string& audit_error() const { return audit_error_; }
