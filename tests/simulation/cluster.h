@@ -40,6 +40,7 @@ struct ClusterOptions {
 
 struct ClusterResult {
   bool finished = false;          // every surviving program ended
+  bool started = true;            // all of them had joined
   std::vector<Status> programs;   // [worker]
   std::string audit_error;        // "" when the ledger is clean
   std::uint64_t fingerprint = 0;  // of worker 0's parameters
