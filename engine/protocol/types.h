@@ -12,10 +12,11 @@
 
 namespace penstock {
 
-using Key = std::uint64_t;    // identity of a declared tensor
-using Round = std::uint64_t;  // 0 carries the initial values; the first step is 1
-using Epoch = std::uint64_t;  // version of the membership
-using Rank = std::uint32_t;   // of a worker among workers, of a server among servers
+using Key = std::uint64_t;                     // identity of a declared tensor
+using Round = std::uint64_t;                   // 0 carries the initial values; the first step is 1
+inline constexpr Round kNoRound = UINT64_MAX;  // past every round
+using Epoch = std::uint64_t;                   // version of the membership
+using Rank = std::uint32_t;  // of a worker among workers, of a server among servers
 
 inline constexpr Rank kAnyRank = UINT32_MAX;  // "give me one"
 

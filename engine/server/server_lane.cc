@@ -143,11 +143,7 @@ void ServerLane::answer(std::uint32_t slice, Rank worker) {
   Peer& peer = peers_[worker];
   const bool first_in_line = peer.waiting_from == peer.waiting.size();
   if (first_in_line && post_answer(slice, worker)) return;
-  if (peer.waiting.size() == peer.waiting.capacity()) {  // drop what was posted; never reallocate
-    peer.waiting.erase(peer.waiting.begin(),
-                       peer.waiting.begin() + static_cast<std::ptrdiff_t>(peer.waiting_from));
-    peer.waiting_from = 0;
-  }
+  if (peer.waiting.size() == peer.waiting.capacity()) peer.forget_posted();  // never reallocate
   peer.waiting.push_back(slice);  // capacity for every slice: see AddTables
 }
 
@@ -232,7 +228,7 @@ void ServerLane::queue_missing_answers(Rank worker, const std::vector<Round>& ne
   peer.waiting.clear();
   peer.waiting_from = 0;
   for (std::uint32_t i = 0; i < slices_.size(); ++i)
-    if (slices_[i].tables != nullptr && (i < next.size() ? next[i] : 0) < slices_[i].round.round())
+    if (slices_[i].tables != nullptr && i < next.size() && next[i] < slices_[i].round.round())
       peer.waiting.push_back(i);
 }
 
@@ -277,6 +273,10 @@ void ServerLane::handle(RemoveKeys& remove) {
       continue;
     --key.slices;
     slice = {};
+  }
+  for (Peer& peer : peers_) {  // the indices may soon be another key's
+    peer.forget_posted();
+    std::erase_if(peer.waiting, [this](std::uint32_t i) { return slices_[i].tables == nullptr; });
   }
   std::erase_if(tables_, [this](const std::unique_ptr<LaneTables>& tables) {
     const bool empty = std::all_of(tables->keys().begin(), tables->keys().end(),

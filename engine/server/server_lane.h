@@ -95,6 +95,10 @@ class ServerLane final : public Loop {
     std::vector<std::uint32_t>
         waiting;  // slices whose answer could not be posted yet, oldest first
     std::size_t waiting_from = 0;
+    void forget_posted() {
+      waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(waiting_from));
+      waiting_from = 0;
+    }
   };
   struct ServerSlice {
     LaneTables* tables = nullptr;  // nullptr: this index is free

@@ -140,7 +140,6 @@ class Worker final : public Loop, private LinkHandler {
     TimeNs retry_ns = kNever;
     bool up = false;
     bool asked = false;
-    std::vector<Round> next;
   };
   struct ServerLink {
     Member member;
@@ -167,7 +166,8 @@ class Worker final : public Loop, private LinkHandler {
   void on_roster(const wire::RosterT& roster);
   void on_lane_opened(Rank server, wire::LaneOpenedT& opened);
   void on_lane_lost(Rank server, const wire::LaneLostT& lost);
-  void lane_down(std::uint32_t lane, ServerDisconnected& down);
+  void lane_down(std::uint32_t lane, const ServerDisconnected& down);
+  void send_open_lane(std::uint32_t lane, NextRounds& rounds);
   std::size_t open_lanes();
   void check_joined();
   void on_commit(const wire::CommitT& commit);

@@ -160,6 +160,15 @@ void WorkerLane::on_answer(Link& link, std::uint32_t bits) {
 
 // ---- connections --------------------------------------------------------------------------------
 
+// Asked for at the last moment: a list from before a key was removed would speak of another key.
+// The server may not have removed it yet: a free slice wants nothing.
+void WorkerLane::handle(ReportNext& report) {
+  NextRounds notice{report.server, report.attempt, {}};
+  for (const WorkerSlice& slice : links_[report.server].slices)
+    notice.next.push_back(slice.key == nullptr ? kNoRound : slice.next);
+  tell(std::move(notice));
+}
+
 void WorkerLane::handle(ConnectServer& connect) {
   Link& link = links_[connect.server];
   if (link.endpoint != nullptr) return;  // a late answer to an attempt that was given up
@@ -181,7 +190,7 @@ void WorkerLane::handle(ConnectServer& connect) {
   if (endpoint.ok())
     link.endpoint = std::move(*endpoint);
   else
-    tell(ServerDisconnected{connect.server, connect.attempt, endpoint.status(), {}});
+    tell(ServerDisconnected{connect.server, connect.attempt, endpoint.status()});
 }
 
 void WorkerLane::handle(DisconnectServer& disconnect) {
@@ -191,9 +200,7 @@ void WorkerLane::handle(DisconnectServer& disconnect) {
 
 void WorkerLane::on_disconnected(Rank server) {
   Link& link = links_[server];
-  ServerDisconnected notice{server, link.attempt, link.endpoint->status(), {}};
-  notice.next.reserve(link.slices.size());
-  for (const WorkerSlice& slice : link.slices) notice.next.push_back(slice.next);
+  ServerDisconnected notice{server, link.attempt, link.endpoint->status()};
   link.endpoint.reset();
   link.up = false;
   link.window_bytes = 0;

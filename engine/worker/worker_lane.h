@@ -35,6 +35,10 @@ struct DropKeys {
   std::uint64_t sequence = 0;  // comes back in KeysRemoved
   std::vector<InflightKey*> keys;
 };
+struct ReportNext {  // for OpenLane: answered by NextRounds
+  Rank server = 0;
+  std::uint32_t attempt = 0;
+};
 struct ConnectServer {  // `next`: per slice, the first round of ours that has not arrived there
   Rank server = 0;
   std::uint32_t attempt = 0;
@@ -53,17 +57,21 @@ struct PushKey {
   Round round = 0;
   bool nothing = false;
 };
-using WorkerLaneCommand =
-    std::variant<std::monostate, PushKey, AddKeys, DropKeys, ConnectServer, DisconnectServer>;
+using WorkerLaneCommand = std::variant<std::monostate, PushKey, AddKeys, DropKeys, ReportNext,
+                                       ConnectServer, DisconnectServer>;
 
 // Lane → control loop.
 struct ServerConnected {
   Rank server = 0;
 };
-struct ServerDisconnected {  // `next`: per slice, the first round whose answer has not arrived
+struct ServerDisconnected {
   Rank server = 0;
   std::uint32_t attempt = 0;
   Status reason;
+};
+struct NextRounds {  // `next`: per slice, the first round whose answer has not arrived
+  Rank server = 0;
+  std::uint32_t attempt = 0;
   std::vector<Round> next;
 };
 struct KeyInitialised {
@@ -72,8 +80,8 @@ struct KeyInitialised {
 struct KeysRemoved {
   std::uint64_t sequence = 0;
 };
-using WorkerLaneNotice =
-    std::variant<std::monostate, ServerConnected, ServerDisconnected, KeyInitialised, KeysRemoved>;
+using WorkerLaneNotice = std::variant<std::monostate, ServerConnected, ServerDisconnected,
+                                      NextRounds, KeyInitialised, KeysRemoved>;
 
 class WorkerLane final : public Loop {
  public:
@@ -124,6 +132,7 @@ class WorkerLane final : public Loop {
   void handle(PushKey& push);
   void handle(AddKeys& add);
   void handle(DropKeys& drop);
+  void handle(ReportNext& report);
   void handle(ConnectServer& connect);
   void handle(DisconnectServer& disconnect);
 

@@ -159,16 +159,23 @@ std::size_t Worker::open_lanes() {
       LaneLink& lane = server.lanes[i];
       if (now_ns < lane.retry_ns) continue;
       lane.retry_ns = kNever;
-      lane.asked = true;
-      wire::OpenLaneT message;
-      message.lane = i;
-      message.attempt = ++lane.attempt;
-      message.next = lane.next;
-      links_.send(*server.link, std::move(message));
+      command(i, ReportNext{server.member.rank, ++lane.attempt});
       ++opened;
     }
   }
   return opened;
+}
+
+void Worker::send_open_lane(std::uint32_t index, NextRounds& rounds) {
+  const ServerLink& server = server_links_[rounds.server];
+  LaneLink& lane = server_links_[rounds.server].lanes[index];
+  if (!server.link || rounds.attempt != lane.attempt) return;
+  lane.asked = true;
+  wire::OpenLaneT message;
+  message.lane = index;
+  message.attempt = rounds.attempt;
+  message.next = std::move(rounds.next);
+  links_.send(*server.link, std::move(message));
 }
 
 void Worker::on_lane_opened(Rank server, wire::LaneOpenedT& opened) {
@@ -188,19 +195,16 @@ void Worker::on_lane_lost(Rank server, const wire::LaneLostT& lost) {
   if (lost.attempt != lane.attempt) return;
   if (lane.asked) {  // it could not even start to accept
     lane.asked = false;
-    ServerDisconnected down{server, lost.attempt, Status(Code::kConnectionLost, "refused"),
-                            lane.next};
-    return lane_down(lost.lane, down);
+    return lane_down(lost.lane, {server, lost.attempt, Status(Code::kConnectionLost, "refused")});
   }
   command(lost.lane, DisconnectServer{server, lost.attempt});
 }
 
-void Worker::lane_down(std::uint32_t index, ServerDisconnected& down) {
+void Worker::lane_down(std::uint32_t index, const ServerDisconnected& down) {
   LaneLink& lane = server_links_[down.server].lanes[index];
   PENSTOCK_LOG_DEBUG("worker {} lane {}: data connection to server {} lost: {}", self_.rank, index,
                      down.server, down.reason.to_string());
   lane.up = false;
-  if (!down.next.empty()) lane.next = std::move(down.next);
   lane.retry_ns = clock_.now_ns() + lane.delay_ns;
   lane.delay_ns = lane.delay_ns == 0 ? kReconnectFirstDelayNs
                                      : std::min(2 * lane.delay_ns, kReconnectMaxDelayNs);
@@ -224,8 +228,10 @@ std::size_t Worker::take_notices() {
         lane.up = true;
         lane.delay_ns = 0;
         check_joined();
-      } else if (auto* down = std::get_if<ServerDisconnected>(&notice)) {
+      } else if (const auto* down = std::get_if<ServerDisconnected>(&notice)) {
         lane_down(index, *down);
+      } else if (auto* rounds = std::get_if<NextRounds>(&notice)) {
+        send_open_lane(index, *rounds);
       } else if (const auto* key = std::get_if<KeyInitialised>(&notice)) {
         on_key_initialised(key->key);
       } else if (const auto* removed = std::get_if<KeysRemoved>(&notice)) {
