@@ -92,7 +92,7 @@ Status Exchange::measure(WorkerReport& report) {
   report.round_us.reserve(1 << 16);
   for (std::uint64_t measured = 0; page_.last_round.load() > round_; ++measured) {
     if (options_.audit) set_.fill_gradients(worker_->rank(), round_ + 1);
-    if (leader) decide_the_end(started_ns, measured);
+    if (leader || options_.alone) decide_the_end(started_ns, measured);
     double elapsed_us = 0;
     PENSTOCK_RETURN_IF_ERROR(round(&elapsed_us));
     report.round_us.push_back(elapsed_us);

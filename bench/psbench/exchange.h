@@ -16,6 +16,7 @@ struct ExchangeOptions {
   std::uint64_t warm_up = 3;  // rounds before, not counted
   bool check = true;          // rounds 1 and 2 against the reference kernels, bit by bit
   bool audit = false;         // every round against the ledger
+  bool alone = false;         // the page is this worker's own; `rounds` is given
 };
 
 inline constexpr std::uint64_t kMinRounds = 5;

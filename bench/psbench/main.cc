@@ -13,6 +13,7 @@
 #include "bench/psbench/exit_code.h"
 #include "bench/psbench/push_pull.h"
 #include "bench/psbench/raw.h"
+#include "bench/psbench/role.h"
 #include "bench/psbench/train/train.h"
 
 int main(int argc, char** argv) {
@@ -30,6 +31,8 @@ int main(int argc, char** argv) {
   CLI::App* raw_command = add_raw_command(app, raw);
   TrainOptions train;
   CLI::App* train_command = add_train_command(app, train);
+  RoleOptions role;
+  CLI::App* role_command = add_role_command(app, role);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -37,9 +40,11 @@ int main(int argc, char** argv) {
   }
   // The table goes to standard output; what the roles have to say does not belong in it.
   spdlog::set_default_logger(spdlog::stderr_logger_mt("penstock"));
-  const bool verbose = push_pull.local.verbose || train.local.verbose;
+  const bool verbose =
+      push_pull.local.verbose || train.local.verbose || role.push_pull.local.verbose;
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::warn);
   if (train_command->parsed()) return run_train(train);
+  if (role_command->parsed()) return run_role(role);
   fmt::print("{}", describe(read_environment()));
   if (raw_command->parsed()) return run_raw(raw);
   return run_push_pull(push_pull);
