@@ -10,6 +10,7 @@
 #include "bench/psbench/ceiling_tcp.h"
 #include "bench/psbench/environment.h"
 #include "bench/psbench/exit_code.h"
+#include "bench/psbench/iperf3.h"
 #include "bench/psbench/sizes.h"
 
 namespace penstock::psbench {
@@ -44,6 +45,11 @@ Status measure(const RawOptions& options) {
   // Processes before threads: see ChildProcess::start.
   PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, false));
   PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, true));
+  if (const Result<double> iperf3 = measure_iperf3(options.streams); iperf3.ok())
+    fmt::print("iperf3, {} stream{}, one way: {:.2f} GB/s\n", options.streams,
+               options.streams == 1 ? "" : "s", *iperf3);
+  else
+    fmt::print("iperf3: {}\n", iperf3.status().what());
   const unsigned cores = read_environment().cores_allowed;
   PENSTOCK_RETURN_IF_ERROR(print_memory(1, bytes));
   return cores > 1 ? print_memory(cores, bytes) : Status();
