@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "transport/base/log.h"
 #include "transport/base/random.h"
 #include "transport/control/tls_hub.h"
 
@@ -49,6 +50,7 @@ Result<Secret> find_secret(const NodeOptions& options) {
 Result<std::unique_ptr<NodeParts>> make_parts(const NodeOptions& options, const char* role,
                                               bool with_device) {
   auto parts = std::make_unique<NodeParts>();
+  PENSTOCK_LOG_DEBUG("a {} starts", role);  // also makes the logger before there are threads
   PENSTOCK_ASSIGN_OR_RETURN(parts->topology, Topology::load());
   if (options.fabric != nullptr) {
     parts->hub = options.fabric->create_hub();

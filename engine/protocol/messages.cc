@@ -59,6 +59,31 @@ Result<InitializerSpec> initializer_from_wire(const std::unique_ptr<wire::Initia
   return out;
 }
 
+// FlatBuffers' verifier lets 64-bit elements start at any multiple of four bytes; ours do not.
+bool is_aligned(const flatbuffers::Vector<std::uint64_t>* numbers) {
+  return numbers == nullptr || reinterpret_cast<std::uintptr_t>(numbers->Data()) % 8 == 0;
+}
+bool is_aligned(const wire::Declaration& declaration) { return is_aligned(declaration.shape()); }
+bool is_aligned(const wire::Region& region) { return is_aligned(region.keys()); }
+
+template <class Table>
+bool is_aligned(const flatbuffers::Vector<flatbuffers::Offset<Table>>* tables) {
+  return tables == nullptr || std::all_of(tables->begin(), tables->end(),
+                                          [](const Table* table) { return is_aligned(*table); });
+}
+
+bool is_aligned(const wire::Message& message) {
+  if (const auto* call = message.body_as_Collective())
+    return is_aligned(call->keys()) && is_aligned(call->declarations());
+  if (const auto* commit = message.body_as_Commit())
+    return is_aligned(commit->keys()) && is_aligned(commit->declarations());
+  if (const auto* open = message.body_as_OpenLane()) return is_aligned(open->next());
+  if (const auto* opened = message.body_as_LaneOpened()) return is_aligned(opened->next());
+  if (const auto* lend = message.body_as_Lend()) return is_aligned(lend->regions());
+  if (const auto* grant = message.body_as_Grant()) return is_aligned(grant->regions());
+  return true;
+}
+
 }  // namespace
 
 std::vector<std::byte> encode(const wire::MessageT& message) {
@@ -69,14 +94,17 @@ std::vector<std::byte> encode(const wire::MessageT& message) {
 }
 
 Result<wire::MessageT> decode(std::span<const std::byte> frame) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(frame.data());
+  // A frame lies anywhere in a stream's buffer; numbers in it are read where they lie.
+  std::vector<std::uint64_t> storage((frame.size() + 7) / 8);
+  std::copy(frame.begin(), frame.end(), std::as_writable_bytes(std::span(storage)).begin());
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(storage.data());
   // Our messages nest four deep; a declaration batch has four tables per key.
   flatbuffers::Verifier verifier(bytes, frame.size(), 8, 5 * kMaxDeclarationsPerCall);
   if (frame.size() < 12 || !wire::VerifyMessageBuffer(verifier))
     return malformed(fmt::format("{} bytes that do not verify", frame.size()));
   const wire::Message* root = wire::GetMessage(bytes);
   if (root->body_type() == wire::Body::NONE || root->body_type() > wire::Body::MAX ||
-      root->body() == nullptr)
+      root->body() == nullptr || !is_aligned(*root))
     return malformed("no known body");
   wire::MessageT message;
   root->UnPackTo(&message);

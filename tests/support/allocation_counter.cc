@@ -11,10 +11,14 @@ namespace {
 
 std::atomic<std::uint64_t> allocations{0};
 
-void* counted(std::size_t bytes, std::size_t alignment) {
+void* counted_or_null(std::size_t bytes, std::size_t alignment) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+}
+
+void* counted(std::size_t bytes, std::size_t alignment) {
+  void* memory = counted_or_null(bytes, alignment);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -25,7 +29,10 @@ std::uint64_t heap_allocations() { return allocations.load(std::memory_order_rel
 
 }  // namespace penstock::test
 
-// The array, nothrow and sized forms call these.
+// The array forms call these. A sanitizer brings its own nothrow forms, so those are ours too.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return penstock::test::counted_or_null(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
 void* operator new(std::size_t bytes) {
   return penstock::test::counted(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 }
