@@ -8,19 +8,21 @@
 
 namespace penstock {
 
-struct Topology::Handle {
+namespace {
+
+struct Handle {
   hwloc_topology_t topology = nullptr;
   ~Handle() {
     if (topology != nullptr) hwloc_topology_destroy(topology);
   }
 };
 
-Topology::~Topology() = default;
+}  // namespace
 
 Result<std::unique_ptr<Topology>> Topology::load() {
   std::unique_ptr<Topology> self(new Topology());
-  self->handle_ = std::make_unique<Handle>();
-  hwloc_topology_t& topology = self->handle_->topology;
+  Handle handle;
+  hwloc_topology_t& topology = handle.topology;
   if (hwloc_topology_init(&topology) != 0 || hwloc_topology_load(topology) != 0)
     return Status::system("read the machine's topology with hwloc", errno);
 
@@ -42,22 +44,12 @@ Result<std::unique_ptr<Topology>> Topology::load() {
     }
   }
   hwloc_bitmap_free(allowed);
-  const int nodes = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
-  self->numa_nodes_ = nodes > 0 ? static_cast<std::uint32_t>(nodes) : 1;
   return self;
 }
 
 std::vector<int> Topology::plan_lanes(std::uint32_t lanes, std::uint32_t first) const {
   if (std::size_t{first} + lanes > cpus_.size()) return {};
   return {cpus_.begin() + first, cpus_.begin() + first + lanes};
-}
-
-void Topology::bind_near(int cpu, std::span<std::byte> bytes) const {
-  if (cpu < 0 || numa_nodes_ < 2 || bytes.empty()) return;
-  hwloc_obj_t unit = hwloc_get_pu_obj_by_os_index(handle_->topology, static_cast<unsigned>(cpu));
-  if (unit == nullptr) return;
-  hwloc_set_area_membind(handle_->topology, bytes.data(), bytes.size(), unit->nodeset,
-                         HWLOC_MEMBIND_BIND, HWLOC_MEMBIND_BYNODESET);
 }
 
 }  // namespace penstock
