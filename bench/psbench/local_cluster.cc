@@ -247,6 +247,8 @@ Result<ClusterReport> LocalCluster::run(const std::function<void()>& progress, T
       if (!child.ended && !read_some(child.from.get(), child.text)) {
         child.ended = true;
         --running;
+        // A node that died: rounds may go on without a scheduler, but a measurement ends.
+        if (child.text.empty()) page_.interrupted.store(true);
       }
   }
   for (Child& child : children_) PENSTOCK_RETURN_IF_ERROR(child.process.wait(deadline_ns).status());
