@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "engine/runtime/host_memory.h"
 #include "transport/base/clock.h"
+#include "transport/base/host_memory.h"
 
 namespace penstock::psbench {
 namespace {

@@ -15,7 +15,7 @@
 #include "bench/psbench/child_process.h"
 #include "bench/psbench/shared_memory.h"
 #include "bench/psbench/tcp_streams.h"
-#include "engine/runtime/host_memory.h"
+#include "transport/base/host_memory.h"
 
 namespace penstock::psbench {
 namespace {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bench/psbench/model.h"
-#include "engine/runtime/host_memory.h"
 #include "engine/worker/worker.h"
+#include "transport/base/host_memory.h"
 
 namespace penstock::psbench {
 

@@ -149,7 +149,7 @@ Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member) {
 
 std::unique_ptr<wire::RegionT> to_wire(const RemoteRegion& region) {
   auto out = std::make_unique<wire::RegionT>();
-  out->provider = static_cast<std::uint8_t>(region.provider);
+  out->providers = region.providers;
   out->version = region.version;
   out->rails = region.rails;
   out->incarnation = region.incarnation;
@@ -160,15 +160,15 @@ std::unique_ptr<wire::RegionT> to_wire(const RemoteRegion& region) {
 }
 
 Result<RemoteRegion> from_wire(const std::unique_ptr<wire::RegionT>& region) {
-  if (!region || region->version != RemoteRegion::kVersion || region->keys.size() != kMaxRails)
+  if (!region || region->version != RemoteRegion::kVersion || region->keys.size() != kRegionKeys)
     return malformed("a region descriptor of another version");
   RemoteRegion out;
-  out.provider = static_cast<ProviderKind>(region->provider);
+  out.providers = region->providers;
   out.rails = region->rails;
   out.incarnation = region->incarnation;
   out.base = region->base;
   out.length = region->length;
-  std::copy_n(region->keys.begin(), kMaxRails, out.key.begin());
+  std::copy_n(region->keys.begin(), kRegionKeys, out.key.begin());
   return out;
 }
 

@@ -17,7 +17,7 @@
 
 namespace penstock {
 
-inline constexpr std::uint16_t kWireVersion = 1;
+inline constexpr std::uint16_t kWireVersion = 2;
 
 // The bytes of one frame. `Body` is any table of the union, as its generated object (…T).
 std::vector<std::byte> encode(const wire::MessageT& message);

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "engine/protocol/shard_map.h"
-#include "engine/runtime/host_memory.h"
 #include "transport/api/device.h"
+#include "transport/base/host_memory.h"
 
 namespace penstock {
 

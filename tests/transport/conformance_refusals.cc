@@ -195,10 +195,11 @@ TEST_P(DeviceConformance, RefusesAKeyThatNeverWas) {
   Memory& to = memory(b(), 64, Access::kRemoteReadWrite);
   fill_pattern(here.bytes, 1);
   WorkRequest bad = write_request(here, to, 1);
-  for (const std::uint64_t key : {std::uint64_t{0}, to.remote.key[0] + 1, ~to.remote.key[0],
+  const std::size_t slot = key_slot(b().kind());
+  for (const std::uint64_t key : {std::uint64_t{0}, to.remote.key[slot] + 1, ~to.remote.key[slot],
                                   std::numeric_limits<std::uint64_t>::max()}) {
     RemoteRegion forged = to.remote;
-    forged.key[0] = key;
+    forged.key[slot] = key;
     bad.remote = &forged;
     expect_violation(link(), bad, Code::kStale);
   }

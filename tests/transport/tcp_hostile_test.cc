@@ -57,7 +57,7 @@ class TcpHostile : public ::testing::Test {
     return {.type = FrameType::kWrite,
             .flags = tcp::kFlagImmediate,
             .incarnation = region_->describe().incarnation,
-            .key = region_->describe().key[0],
+            .key = region_->describe().key[key_slot(ProviderKind::kTcp)],
             .offset = offset,
             .length = length,
             .sequence = 1,

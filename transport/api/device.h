@@ -27,6 +27,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "transport/api/types.h"
 #include "transport/base/clock.h"
@@ -40,6 +41,18 @@ class MemoryRegion {
   virtual ~MemoryRegion() = default;
   virtual std::span<std::byte> bytes() const = 0;
   virtual const RemoteRegion& describe() const = 0;
+  // What the provider `kind` registered of it: itself, or a part when several did. nullptr if none.
+  virtual const MemoryRegion* part(ProviderKind kind) const {
+    return describe().reachable_by(kind) ? this : nullptr;
+  }
+};
+
+// A peer's region, readable (and writable, if its access allows) in place. The bytes stay there
+// as long as this lives, even past the endpoint, the peer's region and the peer. Any thread.
+class RemoteMapping {
+ public:
+  virtual ~RemoteMapping() = default;
+  virtual std::span<std::byte> bytes() const = 0;
 };
 
 class CompletionQueue {
@@ -58,6 +71,7 @@ class CompletionQueue {
 };
 
 struct EndpointOptions {
+  ProviderKind provider = ProviderKind::kAuto;  // what Device::route() chose; others ignore it
   std::uint32_t id = 0;             // comes back in every Completion; the owner's index, any value
   PeerScope scope = kAnyScope;      // the regions this peer may reach: its scope's and kAnyScope's
   Token token{};                    // both sides must name the same one
@@ -84,12 +98,32 @@ class Endpoint {
   virtual bool connected() const = 0;
   virtual std::uint32_t send_free() const = 0;  // posts that would be accepted now
   virtual Status status() const = 0;            // why it is not connected; OK while it is
+
+  // The peer's region in place, where the provider can map it (Capabilities::maps_remote), the
+  // peer is on this host and it allowed kMap or, for writing, kRemoteWrite. kUnsupported where it
+  // cannot: use posts then. May take system calls: for set-up, not for rounds. While connected.
+  virtual Result<std::shared_ptr<RemoteMapping>> map(const RemoteRegion& remote, Access access) {
+    (void)remote, (void)access;
+    return Status(Code::kUnsupported, "this transport maps no remote memory");
+  }
 };
 
 struct Capabilities {
-  bool maps_remote = false;             // peers' regions are readable in place
+  bool maps_remote = false;             // Endpoint::map() may succeed
   std::uint32_t max_message_bytes = 0;  // longest kSend
   std::uint32_t max_endpoints = 0;      // of the device
+};
+
+// How a peer is reached, and in a line for people: why so, and why not by what would be faster.
+struct Route {
+  ProviderKind provider{};
+  std::string why;
+};
+
+// A count since the device was opened; names are stable, units are in the name ("bytes_sent").
+struct Counter {
+  std::string name;
+  std::uint64_t value = 0;
 };
 
 class Device {
@@ -107,8 +141,25 @@ class Device {
                                                                 MemoryKind kind, Access access,
                                                                 PeerScope scope = kAnyScope) = 0;
 
+  // Zeroed host memory of the provider's choice, registered: peers on this host can map it where
+  // others' they cannot. The region owns the bytes. Pages are taken when first touched. Any thread.
+  virtual Result<std::unique_ptr<MemoryRegion>> allocate_memory(std::size_t bytes, Access access,
+                                                                PeerScope scope = kAnyScope);
+
   // Holds `depth` completions besides what its endpoints' send queues need. Any thread.
   virtual Result<std::unique_ptr<CompletionQueue>> create_completion_queue(std::uint32_t depth) = 0;
+
+  // How connect() would reach the peer with this address(); the peer's accept() must be told the
+  // same provider. kUnsupported naming both sides' transports when they share none. Any thread.
+  virtual Result<Route> route(const std::string& address) const {
+    (void)address;
+    return Route{kind(), {}};
+  }
+  // A connection by `provider` failed before it was up: route() avoids it for this peer from now
+  // on, if there is another. Any thread.
+  virtual void avoid(const std::string& address, ProviderKind provider, const Status& reason) {
+    (void)address, (void)provider, (void)reason;
+  }
 
   // Both return at once; kConnected or kDisconnected follows on the queue. Called on the queue's
   // owner thread. accept() waits for the one peer that names `options.token`; a token serves once.
@@ -123,6 +174,9 @@ class Device {
   // when there may be work; −1 if the provider needs none.
   virtual std::size_t progress() = 0;
   virtual int fd() const = 0;
+
+  // Per endpoint and rail summed up; read without stopping anyone. Any thread.
+  virtual std::vector<Counter> counters() const { return {}; }
 };
 
 }  // namespace penstock

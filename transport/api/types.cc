@@ -12,6 +12,14 @@ std::string_view provider_name(ProviderKind kind) {
       return "loopback";
     case ProviderKind::kTcp:
       return "tcp";
+    case ProviderKind::kShm:
+      return "shm";
+    case ProviderKind::kVerbs:
+      return "verbs";
+    case ProviderKind::kUcx:
+      return "ucx";
+    case ProviderKind::kAuto:
+      return "auto";
   }
   return "unknown";
 }

@@ -17,20 +17,37 @@ namespace penstock {
 
 inline constexpr std::size_t kMaxRails = 4;
 
-enum class ProviderKind : std::uint8_t { kLoopback = 1, kTcp = 2 };
+// kAuto is a set of the others: it chooses one for each peer.
+enum class ProviderKind : std::uint8_t {
+  kAuto = 0,
+  kLoopback = 1,
+  kTcp = 2,
+  kShm = 3,
+  kVerbs = 4,
+  kUcx = 5
+};
 std::string_view provider_name(ProviderKind kind);
+inline constexpr std::uint8_t provider_bit(ProviderKind kind) {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
+}
 
-enum class MemoryKind : std::uint8_t { kHost };
+enum class MemoryKind : std::uint8_t { kHost, kCuda };
 
-// What the peer may do with a region. Local access is always allowed.
+// What the peer may do with a region, as flags. Local access is always allowed. kMap: a peer on the
+// same host may read the bytes in place, where the provider maps memory; others ignore it.
 enum class Access : std::uint8_t {
   kLocal = 0,
   kRemoteWrite = 1,
   kRemoteRead = 2,
-  kRemoteReadWrite = 3
+  kRemoteReadWrite = 3,
+  kMap = 4,
 };
+constexpr Access operator|(Access a, Access b) {
+  return static_cast<Access>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
 constexpr bool allows_write(Access a) { return (static_cast<unsigned>(a) & 1U) != 0; }
 constexpr bool allows_read(Access a) { return (static_cast<unsigned>(a) & 2U) != 0; }
+constexpr bool allows_map(Access a) { return (static_cast<unsigned>(a) & 4U) != 0; }
 
 // The protection domain of one peer. Regions registered under a scope are reachable only through
 // endpoints of that scope; regions under kAnyScope through every endpoint of the device.
@@ -40,18 +57,26 @@ inline constexpr PeerScope kAnyScope = 0;
 // Random 64-bit identity of one life of one process; never 0.
 using Incarnation = std::uint64_t;
 
+// Where a provider keeps its key in RemoteRegion::key: verbs one for each rail, the others one.
+constexpr std::size_t key_slot(ProviderKind kind, std::size_t rail = 0) {
+  return kind == ProviderKind::kVerbs ? rail : kMaxRails - 1 + static_cast<std::size_t>(kind);
+}
+inline constexpr std::size_t kRegionKeys = key_slot(ProviderKind::kUcx) + 1;
+
 // Bytes there: a value, sent to the peer over the control connection. Self-contained and versioned;
 // invalid once the owner deregistered the region or was born again. Offsets into it count from 0.
+// One description serves every provider its owner registered the bytes with.
 struct RemoteRegion {
-  static constexpr std::uint8_t kVersion = 1;
-  ProviderKind provider{};
+  static constexpr std::uint8_t kVersion = 2;
+  std::uint8_t providers = 0;  // provider_bit()s
   std::uint8_t version = kVersion;
   std::uint8_t rails = 1;
   Incarnation incarnation = 0;
-  std::uint64_t base = 0;    // provider's own meaning (a virtual address for verbs)
+  std::uint64_t base = 0;    // the owner's virtual address (verbs), else 0
   std::uint64_t length = 0;  // bytes
-  std::array<std::uint64_t, kMaxRails> key{};
+  std::array<std::uint64_t, kRegionKeys> key{};
   bool operator==(const RemoteRegion&) const = default;
+  bool reachable_by(ProviderKind kind) const { return (providers & provider_bit(kind)) != 0; }
 };
 
 // A secret for one connection, handed out by the accepting side over the control connection.

@@ -33,10 +33,10 @@ Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::register_memory(std::span<
                                                                       PeerScope scope) {
   if (bytes.empty()) return Status(Code::kInvalidArgument, "registering no bytes");
   RemoteRegion description;
-  description.provider = kind();
+  description.providers = provider_bit(kind());
   description.incarnation = incarnation_;
   description.length = bytes.size();
-  PENSTOCK_ASSIGN_OR_RETURN(description.key[0], regions_.add(bytes, access, scope));
+  PENSTOCK_ASSIGN_OR_RETURN(description.key[kKeySlot], regions_.add(bytes, access, scope));
   return std::unique_ptr<MemoryRegion>(
       std::make_unique<LoopbackRegion>(regions_, bytes, description));
 }

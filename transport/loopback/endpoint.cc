@@ -101,7 +101,7 @@ Status LoopbackEndpoint::check(const WorkRequest& request) const {
                   fmt::format("posting local bytes {}+{} outside their region of {}",
                               request.local_offset, request.length, request.local->bytes().size()));
   if (request.opcode == Opcode::kSend) return {};
-  if (request.remote == nullptr || request.remote->provider != ProviderKind::kLoopback ||
+  if (request.remote == nullptr || !request.remote->reachable_by(ProviderKind::kLoopback) ||
       request.remote->version != RemoteRegion::kVersion)
     return Status(Code::kInvalidArgument, "posting to no loopback region");
   return {};
@@ -115,11 +115,11 @@ LoopbackEndpoint::Op LoopbackEndpoint::pack(const WorkRequest& request) {
   op.tag = request.tag;
   op.length = op.landing = request.length;
   if (request.length == 0) return op;
-  op.local_key = request.local->describe().key[0];
+  op.local_key = request.local->describe().key[kKeySlot];
   op.local_offset = request.local_offset;
   if (request.remote == nullptr) return op;
   op.incarnation = request.remote->incarnation;
-  op.remote_key = request.remote->key[0];
+  op.remote_key = request.remote->key[kKeySlot];
   op.remote_offset = request.remote_offset;
   return op;
 }

@@ -18,6 +18,8 @@
 
 namespace penstock::loopback {
 
+inline constexpr std::size_t kKeySlot = key_slot(ProviderKind::kLoopback);
+
 // All but the gate is written only while the gate is closed.
 struct RegionEntry {
   Gate gate{false};
@@ -59,7 +61,7 @@ class LoopbackRegion final : public MemoryRegion {
  public:
   LoopbackRegion(RegionTable& table, std::span<std::byte> bytes, const RemoteRegion& description)
       : table_(table), bytes_(bytes), description_(description) {}
-  ~LoopbackRegion() override { table_.remove(description_.key[0]); }
+  ~LoopbackRegion() override { table_.remove(description_.key[kKeySlot]); }
   std::span<std::byte> bytes() const override { return bytes_; }
   const RemoteRegion& describe() const override { return description_; }
 

@@ -16,17 +16,18 @@ namespace tcp {
 namespace {
 
 constexpr std::uint32_t kMaxEndpoints = 1U << 16;  // sockets run out before
+constexpr std::size_t kKeySlot = key_slot(ProviderKind::kTcp);
 
 class TcpRegion final : public MemoryRegion {
  public:
   TcpRegion(RegionTable& table, std::span<std::byte> bytes, std::uint64_t key)
       : table_(table), bytes_(bytes) {
-    descriptor_.provider = ProviderKind::kTcp;
+    descriptor_.providers = provider_bit(ProviderKind::kTcp);
     descriptor_.incarnation = table.incarnation();
     descriptor_.length = bytes.size();
-    descriptor_.key[0] = key;
+    descriptor_.key[kKeySlot] = key;
   }
-  ~TcpRegion() override { table_.remove(descriptor_.key[0]); }
+  ~TcpRegion() override { table_.remove(descriptor_.key[kKeySlot]); }
   TcpRegion(const TcpRegion&) = delete;
   TcpRegion& operator=(const TcpRegion&) = delete;
 

@@ -121,7 +121,7 @@ Status TcpEndpoint::check(const WorkRequest& request) const {
     return bad("post: local bytes outside their region");
   if (request.opcode == Opcode::kSend) return {};
   if (request.remote == nullptr) return bad("post: no remote region");
-  if (request.remote->provider != ProviderKind::kTcp ||
+  if (!request.remote->reachable_by(ProviderKind::kTcp) ||
       request.remote->version != RemoteRegion::kVersion)
     return bad("post: the remote region is not one of tcp's");
   return {};
@@ -141,7 +141,7 @@ Sender::Post TcpEndpoint::to_post(const WorkRequest& request) const {
   }
   if (request.opcode != Opcode::kSend && request.length > 0) {
     header.incarnation = request.remote->incarnation;
-    header.key = request.remote->key[0];
+    header.key = request.remote->key[key_slot(ProviderKind::kTcp)];
     header.offset = request.remote_offset;
   }
   return post;

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/runtime/host_memory.h"
+#include "transport/base/host_memory.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>
