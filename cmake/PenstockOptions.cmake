@@ -43,15 +43,12 @@ if(PENSTOCK_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${PENSTOCK_CCACHE})
 endif()
 
-# Parts that depend on what the host has: AUTO takes them when they can be built, ON insists.
+# Parts that depend on what the host has: AUTO takes them when they can be built, ON insists. What
+# they need, and PENSTOCK_HAVE_<part>, is in PenstockParts.cmake.
 foreach(part VERBS UCX CUDA NCCL)
   set(PENSTOCK_WITH_${part} AUTO CACHE STRING "Build the ${part} part: AUTO, ON or OFF")
   set_property(CACHE PENSTOCK_WITH_${part} PROPERTY STRINGS AUTO ON OFF)
   if(NOT PENSTOCK_WITH_${part} MATCHES "^(AUTO|ON|OFF)$")
     message(FATAL_ERROR "PENSTOCK_WITH_${part}=${PENSTOCK_WITH_${part}}: must be AUTO, ON or OFF")
-  endif()
-  if(PENSTOCK_WITH_${part} STREQUAL "ON")
-    message(FATAL_ERROR "PENSTOCK_WITH_${part}=ON: this version of Penstock has no ${part} part; "
-                        "use AUTO or OFF")
   endif()
 endforeach()

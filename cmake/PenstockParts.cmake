@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: The Penstock authors
+# SPDX-License-Identifier: Apache-2.0
+# PENSTOCK_HAVE_<part> for each part of PenstockOptions.cmake, and PENSTOCK_WHY_NOT_<part> when it is
+# not built. The libraries themselves are loaded at run time: only headers are needed here.
+
+# penstock_part(<part> <what is missing, empty if nothing>)
+function(penstock_part part missing)
+  if(PENSTOCK_WITH_${part} STREQUAL "OFF")
+    set(missing "PENSTOCK_WITH_${part}=OFF")
+  elseif(missing AND PENSTOCK_WITH_${part} STREQUAL "ON")
+    message(FATAL_ERROR "PENSTOCK_WITH_${part}=ON: ${missing}")
+  endif()
+  if(missing)
+    set(PENSTOCK_HAVE_${part} OFF PARENT_SCOPE)
+  else()
+    set(PENSTOCK_HAVE_${part} ON PARENT_SCOPE)
+  endif()
+  set(PENSTOCK_WHY_NOT_${part} "${missing}" PARENT_SCOPE)
+endfunction()
+
+find_path(PENSTOCK_VERBS_INCLUDE_DIR infiniband/verbs.h)
+find_path(PENSTOCK_RDMACM_INCLUDE_DIR rdma/rdma_cma.h)
+set(missing "")
+if(NOT PENSTOCK_VERBS_INCLUDE_DIR OR NOT PENSTOCK_RDMACM_INCLUDE_DIR)
+  set(missing "no headers; install libibverbs-dev and librdmacm-dev")
+endif()
+penstock_part(VERBS "${missing}")
+
+find_path(PENSTOCK_UCX_INCLUDE_DIR ucp/api/ucp.h)
+set(missing "")
+if(NOT PENSTOCK_UCX_INCLUDE_DIR)
+  set(missing "no headers; install libucx-dev")
+endif()
+penstock_part(UCX "${missing}")
+
+penstock_part(CUDA "not in this version")
+penstock_part(NCCL "not in this version")

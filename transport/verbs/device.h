@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The verbs provider's entrance; needs no header of rdma-core.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transport/api/device.h"
+
+namespace penstock {
+
+struct VerbsOptions {
+  // "mlx5_0", "mlx5_0:1" (device:port); each is a rail. Empty: every active port, up to kMaxRails.
+  std::vector<std::string> rails;
+  int gid_index = -1;  // −1: the best RoCE v2 address of each port
+  Incarnation incarnation = 0;
+};
+
+// kUnsupported when there is no RDMA here (libraries, devices, active ports), saying which and the
+// way out.
+Result<std::unique_ptr<Device>> open_verbs_device(const VerbsOptions& options, const Clock& clock);
+
+}  // namespace penstock
