@@ -22,6 +22,9 @@ namespace penstock {
 enum class SliceKind : std::uint8_t {
   kData = 0,     // worker → server: a gradient; server → worker: parameters
   kNothing = 1,  // worker → server: "nothing this round" (no bytes)
+  kInPlace = 2,  // worker → server: a gradient, to be read where it is (no bytes)
+  kMapped = 3,   // server → worker: the gradients of this slice's key can be pushed in place
+  kCopy = 4,     // server → worker: this one cannot; copy it
 };
 
 struct Immediate {

@@ -64,7 +64,9 @@ bool is_aligned(const flatbuffers::Vector<std::uint64_t>* numbers) {
   return numbers == nullptr || reinterpret_cast<std::uintptr_t>(numbers->Data()) % 8 == 0;
 }
 bool is_aligned(const wire::Declaration& declaration) { return is_aligned(declaration.shape()); }
-bool is_aligned(const wire::Region& region) { return is_aligned(region.keys()); }
+bool is_aligned(const wire::Buffer& buffer) {
+  return buffer.region() == nullptr || is_aligned(buffer.region()->keys());
+}
 
 template <class Table>
 bool is_aligned(const flatbuffers::Vector<flatbuffers::Offset<Table>>* tables) {
@@ -79,8 +81,9 @@ bool is_aligned(const wire::Message& message) {
     return is_aligned(commit->keys()) && is_aligned(commit->declarations());
   if (const auto* open = message.body_as_OpenLane()) return is_aligned(open->next());
   if (const auto* opened = message.body_as_LaneOpened()) return is_aligned(opened->next());
-  if (const auto* lend = message.body_as_Lend()) return is_aligned(lend->regions());
-  if (const auto* grant = message.body_as_Grant()) return is_aligned(grant->regions());
+  if (const auto* lend = message.body_as_Lend())
+    return is_aligned(lend->parameters()) && is_aligned(lend->gradients());
+  if (const auto* grant = message.body_as_Grant()) return is_aligned(grant->slots());
   return true;
 }
 
@@ -147,28 +150,35 @@ Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member) {
       member->control_address,         member->data_address};
 }
 
-std::unique_ptr<wire::RegionT> to_wire(const RemoteRegion& region) {
-  auto out = std::make_unique<wire::RegionT>();
-  out->providers = region.providers;
-  out->version = region.version;
-  out->rails = region.rails;
-  out->incarnation = region.incarnation;
-  out->base = region.base;
-  out->length = region.length;
-  out->keys.assign(region.key.begin(), region.key.end());
+std::unique_ptr<wire::BufferT> to_wire(const RemoteBuffer& buffer) {
+  auto region = std::make_unique<wire::RegionT>();
+  region->providers = buffer.region.providers;
+  region->version = buffer.region.version;
+  region->rails = buffer.region.rails;
+  region->incarnation = buffer.region.incarnation;
+  region->base = buffer.region.base;
+  region->length = buffer.region.length;
+  region->keys.assign(buffer.region.key.begin(), buffer.region.key.end());
+  auto out = std::make_unique<wire::BufferT>();
+  out->region = std::move(region);
+  out->offset = buffer.offset;
   return out;
 }
 
-Result<RemoteRegion> from_wire(const std::unique_ptr<wire::RegionT>& region) {
-  if (!region || region->version != RemoteRegion::kVersion || region->keys.size() != kRegionKeys)
+Result<RemoteBuffer> from_wire(const std::unique_ptr<wire::BufferT>& buffer) {
+  if (!buffer || !buffer->region) return malformed("a buffer without a region");
+  const wire::RegionT& region = *buffer->region;
+  if (region.version != RemoteRegion::kVersion || region.keys.size() != kRegionKeys)
     return malformed("a region descriptor of another version");
-  RemoteRegion out;
-  out.providers = region->providers;
-  out.rails = region->rails;
-  out.incarnation = region->incarnation;
-  out.base = region->base;
-  out.length = region->length;
-  std::copy_n(region->keys.begin(), kRegionKeys, out.key.begin());
+  if (buffer->offset > region.length) return malformed("a buffer outside its region");
+  RemoteBuffer out;
+  out.region.providers = region.providers;
+  out.region.rails = region.rails;
+  out.region.incarnation = region.incarnation;
+  out.region.base = region.base;
+  out.region.length = region.length;
+  std::copy_n(region.keys.begin(), kRegionKeys, out.region.key.begin());
+  out.offset = buffer->offset;
   return out;
 }
 
@@ -226,9 +236,9 @@ Result<std::vector<Declaration>> from_wire(
   return convert_all<Declaration>(declarations);
 }
 
-Result<std::vector<RemoteRegion>> from_wire(
-    const std::vector<std::unique_ptr<wire::RegionT>>& regions) {
-  return convert_all<RemoteRegion>(regions);
+Result<std::vector<RemoteBuffer>> from_wire(
+    const std::vector<std::unique_ptr<wire::BufferT>>& buffers) {
+  return convert_all<RemoteBuffer>(buffers);
 }
 
 Result<std::vector<Member>> from_wire(const std::vector<std::unique_ptr<wire::MemberT>>& members) {

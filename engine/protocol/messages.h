@@ -34,19 +34,19 @@ Result<wire::MessageT> decode(std::span<const std::byte> frame);
 
 std::unique_ptr<wire::ErrorT> to_wire(const Status& status);
 std::unique_ptr<wire::MemberT> to_wire(const Member& member);
-std::unique_ptr<wire::RegionT> to_wire(const RemoteRegion& region);
+std::unique_ptr<wire::BufferT> to_wire(const RemoteBuffer& buffer);
 std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration);
 
 // nullptr (an absent field) gives OK.
 Status from_wire(const std::unique_ptr<wire::ErrorT>& error);
 Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member);
-Result<RemoteRegion> from_wire(const std::unique_ptr<wire::RegionT>& region);
+Result<RemoteBuffer> from_wire(const std::unique_ptr<wire::BufferT>& buffer);
 Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& declaration);
 
 Result<std::vector<Declaration>> from_wire(
     const std::vector<std::unique_ptr<wire::DeclarationT>>& declarations);
-Result<std::vector<RemoteRegion>> from_wire(
-    const std::vector<std::unique_ptr<wire::RegionT>>& regions);
+Result<std::vector<RemoteBuffer>> from_wire(
+    const std::vector<std::unique_ptr<wire::BufferT>>& buffers);
 Result<std::vector<Member>> from_wire(const std::vector<std::unique_ptr<wire::MemberT>>& members);
 Result<Token> token_from_wire(const std::vector<std::uint8_t>& bytes);
 

@@ -34,6 +34,12 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// Bytes at a peer: from `offset` of `region` on.
+struct RemoteBuffer {
+  RemoteRegion region;
+  std::uint64_t offset = 0;
+};
+
 // A worker's slots are reachable through its own endpoints only.
 constexpr PeerScope scope_of_worker(Rank worker) { return worker + 1; }
 

@@ -23,7 +23,7 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   self->order_ = order;
   self->placement_ = placement;
   self->lent.resize(workers);
-  for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, {}});
+  for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, 0, {}});
   for (const SlicePlace& place : placement.slices) {
     const TensorSpec& spec = batch[place.declaration].spec;
     self->storage_.push_back({self->elements_, self->wire_bytes_});
@@ -32,6 +32,7 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
       self->wire_bytes_ += round_up(place.elements.count * dtype_bytes(spec.parameter_dtype), 64);
     self->planes_ = std::max(self->planes_, state_planes(spec.optimizer.kind));
     ++self->keys_[place.declaration].slices;
+    self->keys_[place.declaration].first_slice = place.slice;
   }
   if (Status taken = self->take_memory(workers, device); !taken.ok()) return taken;
   return self;
@@ -39,31 +40,25 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
 
 Status LaneTables::take_memory(std::uint32_t workers, Device& device) {
   const std::uint64_t array_bytes = (1 + planes_) * elements_ * sizeof(float);
-  PENSTOCK_ASSIGN_OR_RETURN(arrays_, HostMemory::allocate(array_bytes));
-  PENSTOCK_ASSIGN_OR_RETURN(
-      arrays_region_, device.register_memory(arrays_.bytes(), MemoryKind::kHost, Access::kLocal));
-  PENSTOCK_ASSIGN_OR_RETURN(wire_, HostMemory::allocate(wire_bytes_));
+  PENSTOCK_ASSIGN_OR_RETURN(arrays_, device.allocate_memory(array_bytes, Access::kLocal));
   if (wire_bytes_ > 0) {
-    PENSTOCK_ASSIGN_OR_RETURN(
-        wire_region_, device.register_memory(wire_.bytes(), MemoryKind::kHost, Access::kLocal));
+    PENSTOCK_ASSIGN_OR_RETURN(wire_, device.allocate_memory(wire_bytes_, Access::kLocal));
   }
   slots_.resize(workers);
   for (Rank worker = 0; worker < workers; ++worker) {
-    Slots& slots = slots_[worker];
-    PENSTOCK_ASSIGN_OR_RETURN(slots.memory, HostMemory::allocate(placement_.slots_bytes));
-    PENSTOCK_ASSIGN_OR_RETURN(
-        slots.region, device.register_memory(slots.memory.bytes(), MemoryKind::kHost,
-                                             Access::kRemoteWrite, scope_of_worker(worker)));
+    PENSTOCK_ASSIGN_OR_RETURN(slots_[worker],
+                              device.allocate_memory(placement_.slots_bytes, Access::kRemoteWrite,
+                                                     scope_of_worker(worker)));
   }
   return {};
 }
 
 void* LaneTables::wire(const SliceStorage& at, DType dtype) const {
-  return dtype == DType::kFloat32 ? nullptr : wire_.bytes().data() + at.wire_offset;
+  return dtype == DType::kFloat32 ? nullptr : wire_->bytes().data() + at.wire_offset;
 }
 
 const MemoryRegion& LaneTables::outgoing(DType dtype) const {
-  return dtype == DType::kFloat32 ? *arrays_region_ : *wire_region_;
+  return dtype == DType::kFloat32 ? *arrays_ : *wire_;
 }
 
 std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) const {

@@ -14,15 +14,15 @@
 
 #include "engine/protocol/shard_map.h"
 #include "transport/api/device.h"
-#include "transport/base/host_memory.h"
 
 namespace penstock {
 
 // One key of the batch, as far as this lane holds slices of it.
 struct KeyTable {
   Declaration declaration;
-  std::uint32_t slices = 0;  // of this key on this lane, not yet removed
-  Round folded_for = 0;      // the round `coefficients` belong to; 0 is none
+  std::uint32_t slices = 0;       // of this key on this lane, not yet removed
+  std::uint32_t first_slice = 0;  // the index of one of them
+  Round folded_for = 0;           // the round `coefficients` belong to; 0 is none
   Coefficients coefficients{};
 };
 
@@ -45,9 +45,9 @@ class LaneTables {
   const SliceStorage& storage(std::size_t index) const { return storage_[index]; }
   std::vector<KeyTable>& keys() { return keys_; }
 
-  float* parameters(const SliceStorage& at) const { return arrays_.as<float>() + at.first; }
+  float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
   float* state(const SliceStorage& at, std::uint32_t plane) const {
-    return arrays_.as<float>() + (plane + 1) * elements_ + at.first;
+    return arrays() + (plane + 1) * elements_ + at.first;
   }
   // The copy that workers receive: the masters themselves for float32.
   void* wire(const SliceStorage& at, DType dtype) const;
@@ -55,24 +55,33 @@ class LaneTables {
   std::uint64_t outgoing_offset(const SliceStorage& at, DType dtype) const;
 
   std::byte* slot(Rank worker, const SlicePlace& place, Round round) const {
-    return slots_[worker].memory.bytes().data() + place.slot_offset +
-           (round & 1U) * place.slot_bytes;
+    return slots_[worker]->bytes().data() + place.slot_offset + (round & 1U) * place.slot_bytes;
   }
-  const MemoryRegion& slots(Rank worker) const { return *slots_[worker].region; }
+  const MemoryRegion& slots(Rank worker) const { return *slots_[worker]; }
 
-  // Set once the worker has lent its buffers; [declaration].
-  std::vector<std::vector<RemoteRegion>> lent;  // [worker]
+  // What one worker lent for this batch; [declaration], empty before it did.
+  struct Lent {
+    std::vector<RemoteBuffer> parameters;
+    std::vector<RemoteBuffer> gradients;
+    std::vector<std::shared_ptr<RemoteMapping>> mapped;  // its gradients; null where they are not
+  };
+  std::vector<Lent> lent;  // [worker]
+
+  // The worker's own gradient of the slice, of a key that is mapped.
+  const std::byte* mapped_gradient(Rank worker, const SlicePlace& place) const {
+    const Lent& from = lent[worker];
+    const std::size_t element_bytes =
+        dtype_bytes(keys_[place.declaration].declaration.spec.gradient_dtype);
+    return from.mapped[place.declaration]->bytes().data() +
+           from.gradients[place.declaration].offset + place.elements.begin * element_bytes;
+  }
 
   std::uint64_t memory_bytes() const;  // parameters, state, outgoing copies and slots
 
  private:
   LaneTables() = default;
   Status take_memory(std::uint32_t workers, Device& device);
-
-  struct Slots {
-    HostMemory memory;
-    std::unique_ptr<MemoryRegion> region;
-  };
+  float* arrays() const { return reinterpret_cast<float*>(arrays_->bytes().data()); }
 
   std::uint64_t order_ = 0;
   LanePlacement placement_;
@@ -81,11 +90,9 @@ class LaneTables {
   std::uint64_t elements_ = 0;  // of all slices, each rounded up to kSliceAlignment
   std::uint32_t planes_ = 0;    // state planes of the greediest optimizer of the batch
   std::uint64_t wire_bytes_ = 0;
-  HostMemory arrays_;  // float[1 + planes_][elements_]
-  HostMemory wire_;
-  std::unique_ptr<MemoryRegion> arrays_region_;
-  std::unique_ptr<MemoryRegion> wire_region_;
-  std::vector<Slots> slots_;  // [worker]
+  std::unique_ptr<MemoryRegion> arrays_;  // float[1 + planes_][elements_]
+  std::unique_ptr<MemoryRegion> wire_;
+  std::vector<std::unique_ptr<MemoryRegion>> slots_;  // [worker]
 };
 
 }  // namespace penstock

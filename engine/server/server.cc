@@ -65,6 +65,12 @@ std::uint64_t Server::memory_bytes() const {
   return bytes;
 }
 
+std::uint64_t Server::gradients_in_place() const {
+  std::uint64_t sum = 0;
+  for (const auto& lane : lanes_) sum += lane->stats().in_place.load();
+  return sum;
+}
+
 std::uint32_t Server::live_workers() const {
   return static_cast<std::uint32_t>(std::count_if(worker_links_.begin(), worker_links_.end(),
                                                   [](const WorkerLink& w) { return !w.gone; }));
@@ -223,7 +229,7 @@ Status Server::add_tables(const wire::CommitT& commit) {
         auto tables, LaneTables::create(commit.order, batch, mine,
                                         static_cast<std::uint32_t>(workers_.size()), device_));
     for (Rank worker = 0; worker < workers_.size(); ++worker)
-      record.grants[worker * lanes_.size() + lane] = tables->slots(worker).describe();
+      record.grants[worker * lanes_.size() + lane] = {tables->slots(worker).describe(), 0};
     command(lane, AddTables{std::move(tables)});
   }
   return {};
@@ -239,15 +245,17 @@ void Server::on_lend(Rank worker, const wire::LendT& lend) {
   wire::GrantT grant;
   grant.order = lend.order;
   const Batch& record = batch->second;
-  Result<std::vector<RemoteRegion>> regions = from_wire(lend.regions);
+  const auto parameters = from_wire(lend.parameters);
+  const auto gradients = from_wire(lend.gradients);
   if (!record.failed.ok()) {
     grant.error = to_wire(record.failed);
-  } else if (!regions.ok() || regions->size() != record.keys) {
+  } else if (!parameters.ok() || !gradients.ok() || parameters->size() != record.keys ||
+             gradients->size() != record.keys) {
     grant.error = to_wire({Code::kProtocol, "buffers lent do not match the declaration"});
   } else {
     for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
-      grant.regions.push_back(to_wire(record.grants[worker * lanes_.size() + lane]));
-      command(lane, LendBuffers{lend.order, worker, *regions});
+      grant.slots.push_back(to_wire(record.grants[worker * lanes_.size() + lane]));
+      command(lane, LendBuffers{lend.order, worker, *parameters, *gradients});
     }
   }
   links_.send(worker_links_[worker].link, std::move(grant));

@@ -52,6 +52,7 @@ class Server final : public Loop, private LinkHandler {
 
   // Of parameters, state, outgoing copies and slots. Any thread, once the job runs.
   std::uint64_t memory_bytes() const;
+  std::uint64_t gradients_in_place() const;  // read where the workers have them, so far
   const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
 
  private:
@@ -107,7 +108,7 @@ class Server final : public Loop, private LinkHandler {
   std::vector<std::unique_ptr<ServerLane>> lanes_;
   struct Batch {
     std::size_t keys = 0;
-    std::vector<RemoteRegion> grants;  // [worker * lanes + lane]
+    std::vector<RemoteBuffer> grants;  // [worker * lanes + lane]
     Status failed;
   };
   std::map<std::uint64_t, Batch> batches_;  // by commit order

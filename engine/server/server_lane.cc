@@ -64,8 +64,10 @@ std::size_t ServerLane::run_once() {
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
   for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
-  for (Rank worker = 0; worker < workers_; ++worker)
+  for (Rank worker = 0; worker < workers_; ++worker) {
     if (!peers_[worker].waiting.empty()) done += post_waiting(worker);
+    if (!peers_[worker].signals.empty()) done += post_signals(peers_[worker]);
+  }
   return done + polled;
 }
 
@@ -95,7 +97,10 @@ void ServerLane::on_completion(const Completion& completion) {
       return on_disconnected(worker);
     case Event::kMessage:
       return violate(worker, "a message nobody asked for", completion.length);
-    default:  // a finished answer, or the connection is up: nothing to do
+    case Event::kConnected:
+      for (const auto& tables : tables_) map_gradients(*tables, worker);
+      return;
+    default:  // a finished answer: nothing to do
       return;
   }
 }
@@ -103,7 +108,7 @@ void ServerLane::on_completion(const Completion& completion) {
 // A push may overtake the commands that prepared its slice, since those come by another way.
 bool ServerLane::knows(std::uint32_t index, Rank worker) const {
   return index < slices_.size() && slices_[index].tables != nullptr &&
-         !slices_[index].tables->lent[worker].empty();
+         !slices_[index].tables->lent[worker].parameters.empty();
 }
 
 void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
@@ -111,11 +116,18 @@ void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
   if (!knows(immediate.slice, worker)) take_commands();
   if (!knows(immediate.slice, worker))
     return violate(worker, "no such slice, or its buffers were not lent", immediate.slice);
-  if (immediate.kind != SliceKind::kData && immediate.kind != SliceKind::kNothing)
+  if (immediate.kind > SliceKind::kInPlace)
     return violate(worker, "no such kind of immediate", bits);
   ServerSlice& slice = slices_[immediate.slice];
   const Round round = expand_round(slice.round.round(), immediate.round_low);
-  switch (slice.round.arrive(worker, round, immediate.kind == SliceKind::kNothing)) {
+  if (immediate.kind == SliceKind::kInPlace) {
+    // A worker may have heard kMapped of a key that had this index before.
+    const std::uint32_t declaration = slice.tables->placement().slices[slice.index].declaration;
+    if (round == 0 || slice.tables->lent[worker].mapped[declaration] == nullptr)
+      return peers_[worker].signals.push_back(
+          encode_immediate(SliceKind::kCopy, round, immediate.slice));
+  }
+  switch (slice.round.arrive(worker, round, immediate.kind)) {
     case SliceRound::Arrival::kAccepted:
       return update_while_full(immediate.slice);
     case SliceRound::Arrival::kDuplicate:
@@ -129,10 +141,12 @@ void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
 void ServerLane::update_while_full(std::uint32_t index) {
   ServerSlice& slice = slices_[index];
   while (slice.round.full(live_)) {
-    update_slice({*slice.tables, slice.index, slice.round.round(), slice.round.contributors(live_),
-                  static_cast<std::uint32_t>(std::popcount(live_)), workers_},
-                 kernels_);
+    update_slice(
+        {*slice.tables, slice.index, slice.round.round(), slice.round.contributors(live_),
+         slice.round.in_place(), static_cast<std::uint32_t>(std::popcount(live_)), workers_},
+        kernels_);
     count(stats_.updates, 1);
+    count(stats_.in_place, static_cast<std::uint64_t>(std::popcount(slice.round.in_place())));
     slice.round.retire();
     for (Rank worker = 0; worker < workers_; ++worker)
       if ((live_ >> worker & 1U) != 0) answer(index, worker);
@@ -165,8 +179,9 @@ bool ServerLane::post_answer(std::uint32_t index, Rank worker) {
   work.local = &slice.tables->outgoing(spec.parameter_dtype);
   work.local_offset = slice.tables->outgoing_offset(at, spec.parameter_dtype);
   work.length = place.elements.count * element_bytes;
-  work.remote = &slice.tables->lent[worker][place.declaration];
-  work.remote_offset = place.elements.begin * element_bytes;
+  const RemoteBuffer& buffer = slice.tables->lent[worker].parameters[place.declaration];
+  work.remote = &buffer.region;
+  work.remote_offset = buffer.offset + place.elements.begin * element_bytes;
   if (!peer.endpoint->post(work).ok()) return false;
   count(stats_.bytes_out, work.length);
   return true;
@@ -234,6 +249,7 @@ void ServerLane::queue_missing_answers(Rank worker, const std::vector<Round>& ne
 
 void ServerLane::on_disconnected(Rank worker) {
   Peer& peer = peers_[worker];
+  peer.signals.clear();
   const Status reason = peer.endpoint->status();
   peer.endpoint.reset();
   peer.draining = false;
@@ -288,7 +304,51 @@ void ServerLane::handle(RemoveKeys& remove) {
 
 void ServerLane::handle(LendBuffers& lend) {
   for (const auto& tables : tables_)
-    if (tables->order() == lend.order) tables->lent[lend.worker] = std::move(lend.regions);
+    if (tables->order() == lend.order) {
+      LaneTables::Lent& lent = tables->lent[lend.worker];
+      lent.parameters = std::move(lend.parameters);
+      lent.gradients = std::move(lend.gradients);
+      lent.mapped.resize(lent.parameters.size());
+      map_gradients(*tables, lend.worker);
+    }
+}
+
+// Where the transport can, gradients are read where they are. Set-up: before the key's first round,
+// and after each reconnection, when the worker has forgotten what it was told.
+void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
+  Peer& peer = peers_[worker];
+  if (!device_.capabilities().maps_remote || peer.endpoint == nullptr || peer.draining ||
+      !peer.endpoint->connected())
+    return;
+  LaneTables::Lent& lent = tables.lent[worker];
+  for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
+    const KeyTable& key = tables.keys()[i];
+    if (key.slices == 0) continue;
+    if (lent.mapped[i] == nullptr) {
+      auto mapping = peer.endpoint->map(lent.gradients[i].region, Access::kMap);
+      // The description is the worker's word; what can be read is the transport's.
+      const std::uint64_t offset = lent.gradients[i].offset;
+      if (!mapping.ok() || offset > (*mapping)->bytes().size() ||
+          key.declaration.spec.gradient_bytes() > (*mapping)->bytes().size() - offset)
+        continue;
+      lent.mapped[i] = std::move(*mapping);
+    }
+    peer.signals.push_back(encode_immediate(SliceKind::kMapped, 0, key.first_slice));
+  }
+}
+
+std::size_t ServerLane::post_signals(Peer& peer) {
+  std::size_t posted = 0;
+  for (; posted < peer.signals.size(); ++posted) {
+    WorkRequest work;
+    work.has_immediate = true;
+    work.immediate = peer.signals[posted];
+    if (peer.endpoint == nullptr || !peer.endpoint->connected() || !peer.endpoint->post(work).ok())
+      break;
+  }
+  peer.signals.erase(peer.signals.begin(),
+                     peer.signals.begin() + static_cast<std::ptrdiff_t>(posted));
+  return posted;
 }
 
 void ServerLane::handle(DropWorker& drop) {
@@ -297,6 +357,7 @@ void ServerLane::handle(DropWorker& drop) {
   peer.opening.reset();
   peer.waiting.clear();
   peer.waiting_from = 0;
+  peer.signals.clear();
   if (peer.endpoint != nullptr && !peer.draining) {
     peer.endpoint->close();
     peer.draining = true;

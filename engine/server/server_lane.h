@@ -30,10 +30,11 @@ struct AddTables {
 struct RemoveKeys {
   std::vector<Key> keys;
 };
-struct LendBuffers {  // where `worker` wants the parameters of each declaration of a batch
+struct LendBuffers {  // the worker's buffers of each declaration of a batch
   std::uint64_t order = 0;
   Rank worker = 0;
-  std::vector<RemoteRegion> regions;
+  std::vector<RemoteBuffer> parameters;
+  std::vector<RemoteBuffer> gradients;
 };
 struct OpenEndpoint {  // `next`: per slice, the first round the worker has not received
   Rank worker = 0;
@@ -67,6 +68,7 @@ struct ServerLaneStats {  // written by the lane, read by anyone
   std::atomic<std::uint64_t> bytes_in{0};
   std::atomic<std::uint64_t> bytes_out{0};
   std::atomic<std::uint64_t> duplicates{0};
+  std::atomic<std::uint64_t> in_place{0};      // gradients that were read where the worker has them
   std::atomic<std::uint64_t> memory_bytes{0};  // parameters, state, outgoing copies and slots
 };
 
@@ -95,6 +97,7 @@ class ServerLane final : public Loop {
     std::vector<std::uint32_t>
         waiting;  // slices whose answer could not be posted yet, oldest first
     std::size_t waiting_from = 0;
+    std::vector<std::uint32_t> signals;  // immediates without bytes that wait for room
     void forget_posted() {
       waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(waiting_from));
       waiting_from = 0;
@@ -127,6 +130,8 @@ class ServerLane final : public Loop {
   std::size_t post_waiting(Rank worker);
   void accept(Rank worker);
   void queue_missing_answers(Rank worker, const std::vector<Round>& next);
+  void map_gradients(LaneTables& tables, Rank worker);
+  std::size_t post_signals(Peer& peer);
   void violate(Rank worker, const char* what, std::uint64_t value);
   void tell(ServerLaneNotice&& notice);
 

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 
+#include "engine/protocol/immediate.h"
 #include "engine/protocol/limits.h"
 #include "engine/protocol/types.h"
 
@@ -23,14 +24,15 @@ class SliceRound {
     kFuture,     // a worker this far ahead breaks the protocol
   };
 
-  Arrival arrive(Rank worker, Round round, bool nothing) {
+  Arrival arrive(Rank worker, Round round, SliceKind kind) {
     if (round < round_) return Arrival::kRetired;
     if (round > round_ + 1) return Arrival::kFuture;
     Open& open = open_[round & 1U];
     const std::uint64_t bit = std::uint64_t{1} << worker;
     if ((open.arrived & bit) != 0) return Arrival::kDuplicate;
     open.arrived |= bit;
-    if (nothing) open.nothing |= bit;
+    if (kind == SliceKind::kNothing) open.nothing |= bit;
+    if (kind == SliceKind::kInPlace) open.in_place |= bit;
     return Arrival::kAccepted;
   }
 
@@ -40,6 +42,8 @@ class SliceRound {
   std::uint64_t contributors(std::uint64_t live) const {
     return current().arrived & ~current().nothing & live;
   }
+  // Of those, the ones whose gradient is not in their slot but still in their own buffer.
+  std::uint64_t in_place() const { return current().in_place; }
   // Workers whose push of the round that was last retired is in it, or, before that, nobody.
   void retire() {
     open_[round_ & 1U] = {};
@@ -55,6 +59,7 @@ class SliceRound {
   struct Open {
     std::uint64_t arrived = 0;
     std::uint64_t nothing = 0;
+    std::uint64_t in_place = 0;
   };
   const Open& current() const { return open_[round_ & 1U]; }
 

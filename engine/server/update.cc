@@ -43,7 +43,9 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   std::array<const void*, kMaxJobWorkers> gradients{};
   for (Rank worker = 0; worker < update.workers; ++worker)
     if ((update.contributors >> worker & 1U) != 0)
-      gradients[worker] = tables.slot(worker, place, update.round);
+      gradients[worker] = (update.in_place >> worker & 1U) != 0
+                              ? tables.mapped_gradient(worker, place)
+                              : tables.slot(worker, place, update.round);
 
   UpdateArgs args;
   args.gradients = gradients.data();

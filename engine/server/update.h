@@ -12,7 +12,8 @@ struct SliceUpdate {
   LaneTables& tables;
   std::size_t index = 0;  // in the placement
   Round round = 0;
-  std::uint64_t contributors = 0;  // workers whose slot is to be added
+  std::uint64_t contributors = 0;  // workers whose gradient is to be added
+  std::uint64_t in_place = 0;      // of those, the ones to read in the worker's own buffer
   std::uint32_t live = 0;          // workers a mean divides by
   std::uint32_t workers = 0;       // of the job: ranks 0 … workers−1
 };

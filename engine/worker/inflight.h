@@ -12,15 +12,14 @@
 #include <vector>
 
 #include "engine/protocol/tensor_spec.h"
+#include "engine/runtime/region_cache.h"
 #include "engine/runtime/wait_point.h"
-#include "transport/api/device.h"
 
 namespace penstock {
 
 class InflightKey {
  public:
-  InflightKey(Declaration what, std::unique_ptr<MemoryRegion> gradient_buffer,
-              std::unique_ptr<MemoryRegion> parameter_buffer)
+  InflightKey(Declaration what, RegisteredBuffer gradient_buffer, RegisteredBuffer parameter_buffer)
       : declaration(std::move(what)),
         gradients(std::move(gradient_buffer)),
         parameters(std::move(parameter_buffer)) {}
@@ -45,8 +44,8 @@ class InflightKey {
   std::uint32_t missing_slices() const { return remaining_.load(std::memory_order_relaxed); }
 
   const Declaration declaration;
-  const std::unique_ptr<MemoryRegion> gradients;
-  const std::unique_ptr<MemoryRegion> parameters;
+  const RegisteredBuffer gradients;
+  const RegisteredBuffer parameters;
   WaitPoint wait_point;
 
   // Set by the control loop before the key is handed to lanes or users, constant afterwards.

@@ -14,6 +14,7 @@ Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& ho
                WorkerOptions options)
     : clock_(clock),
       device_(device),
+      regions_(device),
       host_(host),
       options_(std::move(options)),
       links_(hub, clock, *this, options_.detect_ns) {
@@ -93,6 +94,18 @@ Status Worker::wait(Ticket ticket) {
   return {Code::kTimeout, "the worker's control loop does not run"};
 }
 
+// ---- memory ----------------------------------------------------------------------------------
+
+Result<std::shared_ptr<const MemoryRegion>> Worker::allocate(std::size_t bytes) {
+  return regions_.allocate(bytes, Access::kRemoteWrite | Access::kMap);
+}
+
+Result<std::shared_ptr<const MemoryRegion>> Worker::register_memory(std::span<std::byte> bytes) {
+  PENSTOCK_ASSIGN_OR_RETURN(RegisteredBuffer buffer,
+                            regions_.acquire(bytes, Access::kRemoteWrite | Access::kMap));
+  return std::move(buffer.region);
+}
+
 // ---- collective calls ---------------------------------------------------------------------------
 
 Status Worker::join() { return wait(kJoinTicket); }
@@ -115,11 +128,9 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
                     "parameters {}",
                     describe(declaration), tensor.gradients.size(), tensor.parameters.size(),
                     spec.gradient_bytes(), spec.parameter_bytes()));
-  PENSTOCK_ASSIGN_OR_RETURN(
-      auto gradients, device_.register_memory(tensor.gradients, MemoryKind::kHost, Access::kLocal));
-  PENSTOCK_ASSIGN_OR_RETURN(
-      auto parameters,
-      device_.register_memory(tensor.parameters, MemoryKind::kHost, Access::kRemoteWrite));
+  PENSTOCK_ASSIGN_OR_RETURN(auto gradients, regions_.acquire(tensor.gradients, Access::kMap));
+  PENSTOCK_ASSIGN_OR_RETURN(auto parameters,
+                            regions_.acquire(tensor.parameters, Access::kRemoteWrite));
   return std::make_unique<InflightKey>(std::move(declaration), std::move(gradients),
                                        std::move(parameters));
 }

@@ -32,6 +32,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/region_cache.h"
 #include "engine/worker/worker_lane.h"
 #include "transport/base/thread_annotations.h"
 
@@ -66,6 +67,17 @@ class Worker final : public Loop, private LinkHandler {
 
   // Connects to the scheduler; join() waits for the rest. Call once, before the first run_once().
   Status start();
+
+  // ---- memory ----
+
+  // Zeroed memory, registered: servers on this host read gradients in it where they are, and
+  // tensors in it need no registration of their own. Lives until the last reference and the last
+  // key in it are gone.
+  Result<std::shared_ptr<const MemoryRegion>> allocate(std::size_t bytes);
+  // Registers memory of the caller's once, for all tensors that will lie in it. It must live until
+  // the last reference and the last key in it are gone.
+  Result<std::shared_ptr<const MemoryRegion>> register_memory(std::span<std::byte> bytes);
+  std::uint64_t registrations() const { return regions_.registrations(); }
 
   // ---- calls of a training program ----
 
@@ -129,7 +141,7 @@ class Worker final : public Loop, private LinkHandler {
     // kDeclare, after its commit:
     std::uint64_t order = 0;
     Placement placement;
-    std::vector<std::vector<RemoteRegion>> grants;  // [server][lane]
+    std::vector<std::vector<RemoteBuffer>> grants;  // [server][lane]
     std::uint32_t grants_missing = 0;
     std::uint32_t keys_missing = 0;   // not initialised
     std::uint32_t lanes_missing = 0;  // kRemove: lanes that still hold them
@@ -191,6 +203,7 @@ class Worker final : public Loop, private LinkHandler {
 
   const Clock& clock_;
   Device& device_;
+  RegionCache regions_;
   LaneHost& host_;
   const WorkerOptions options_;
   Waker waker_;

@@ -197,8 +197,13 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
 
   wire::LendT lend;
   lend.order = commit.order;
-  for (const InflightKey* key : call.keys)
-    lend.regions.push_back(to_wire(key->parameters->describe()));
+  const auto lent = [](const RegisteredBuffer& buffer) {
+    return to_wire(RemoteBuffer{buffer.region->describe(), buffer.offset});
+  };
+  for (const InflightKey* key : call.keys) {
+    lend.parameters.push_back(lent(key->parameters));
+    lend.gradients.push_back(lent(key->gradients));
+  }
   const std::vector<std::byte> frame = encode_body(std::move(lend));
   for (Rank server = 0; server < server_links_.size(); ++server) {
     bool owns = false;
@@ -226,10 +231,10 @@ void Worker::on_grant(Rank server, const wire::GrantT& grant) {
         Status(Code::kProtocol, fmt::format("server {} granted slots nobody asked for", server)));
   if (grant.error)
     return fail(from_wire(grant.error).with_peer(describe(server_links_[server].member)));
-  Result<std::vector<RemoteRegion>> regions = from_wire(grant.regions);
-  if (!regions.ok() || regions->size() != lanes_.size())
+  Result<std::vector<RemoteBuffer>> slots = from_wire(grant.slots);
+  if (!slots.ok() || slots->size() != lanes_.size())
     return fail(Status(Code::kProtocol, fmt::format("server {} granted other lanes", server)));
-  call->second.grants[server] = std::move(*regions);
+  call->second.grants[server] = std::move(*slots);
   if (--call->second.grants_missing == 0) start_initial_round(call->second);
 }
 

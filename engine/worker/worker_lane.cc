@@ -105,14 +105,17 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   const bool initial = slice.next == 0;  // round 0 carries the parameters, not a gradient
   const std::size_t element_bytes =
       dtype_bytes(initial ? spec.parameter_dtype : spec.gradient_dtype);
+  const SliceKind kind = slice.nothing                ? SliceKind::kNothing
+                         : slice.in_place && !initial ? SliceKind::kInPlace
+                                                      : SliceKind::kData;
   WorkRequest work;
   work.opcode = Opcode::kWrite;
   work.has_immediate = true;
-  work.immediate =
-      encode_immediate(slice.nothing ? SliceKind::kNothing : SliceKind::kData, slice.next, index);
-  if (!slice.nothing) {
-    work.local = initial ? slice.key->parameters.get() : slice.key->gradients.get();
-    work.local_offset = slice.elements.begin * element_bytes;
+  work.immediate = encode_immediate(kind, slice.next, index);
+  if (kind == SliceKind::kData) {
+    const RegisteredBuffer& buffer = initial ? slice.key->parameters : slice.key->gradients;
+    work.local = buffer.region.get();
+    work.local_offset = buffer.offset + slice.elements.begin * element_bytes;
     work.length = slice.elements.count * element_bytes;
     work.remote = &slice.slots;
     work.remote_offset = slice.slot_offset + (slice.next & 1U) * slice.slot_bytes;
@@ -120,7 +123,7 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   work.tag = make_tag(index, work.length);
   if (!link.endpoint->post(work).ok()) return false;
   slice.state = State::kSent;
-  slice.posted = true;
+  ++slice.posted;
   link.window_bytes += work.length;
   return true;
 }
@@ -130,10 +133,10 @@ void WorkerLane::on_completion(const Completion& completion) {
   Link& link = links_[server];
   switch (completion.event) {
     case Event::kImmediate:
-      return on_answer(link, completion.immediate);
+      return on_immediate(link, completion.immediate);
     case Event::kWriteDone:
       link.window_bytes -= completion.tag >> 24;
-      link.slices[completion.tag & (kMaxSlicesPerLane - 1)].posted = false;
+      --link.slices[completion.tag & (kMaxSlicesPerLane - 1)].posted;
       return;
     case Event::kConnected:
       link.up = true;
@@ -145,13 +148,28 @@ void WorkerLane::on_completion(const Completion& completion) {
   }
 }
 
-void WorkerLane::on_answer(Link& link, std::uint32_t bits) {
+void WorkerLane::on_immediate(Link& link, std::uint32_t bits) {
   const Immediate immediate = decode_immediate(bits);
   if (immediate.slice >= link.slices.size()) return;
   WorkerSlice& slice = link.slices[immediate.slice];
-  if (slice.key == nullptr || slice.state != State::kSent ||
-      expand_round(slice.next, immediate.round_low) != slice.next)
+  if (slice.key == nullptr) return;
+  if (immediate.kind == SliceKind::kMapped) return on_mapped(link, slice.key);
+  if (slice.state != State::kSent || expand_round(slice.next, immediate.round_low) != slice.next)
     return;  // an answer that a reconnection repeated
+  if (immediate.kind == SliceKind::kData) return on_answer(slice);
+  if (immediate.kind == SliceKind::kCopy && slice.in_place) {
+    slice.in_place = false;
+    make_ready(link, immediate.slice);
+  }
+}
+
+// The server's word holds until the connection is lost.
+void WorkerLane::on_mapped(Link& link, const InflightKey* key) {
+  for (WorkerSlice& slice : link.slices)
+    if (slice.key == key) slice.in_place = true;
+}
+
+void WorkerLane::on_answer(WorkerSlice& slice) {
   InflightKey* const key = slice.key;
   slice.state = State::kIdle;
   const bool initial = slice.next++ == 0;
@@ -204,7 +222,10 @@ void WorkerLane::on_disconnected(Rank server) {
   link.endpoint.reset();
   link.up = false;
   link.window_bytes = 0;
-  for (WorkerSlice& slice : link.slices) slice.posted = false;
+  for (WorkerSlice& slice : link.slices) {
+    slice.posted = 0;
+    slice.in_place = false;
+  }
   tell(std::move(notice));
 }
 
@@ -222,9 +243,9 @@ void WorkerLane::handle(AddKeys& add) {
       slice.key = add.keys[place.declaration];
       slice.position = (next_position_ + place.declaration) << 24 | place.slice;
       slice.elements = place.elements;
-      slice.slot_offset = place.slot_offset;
+      slice.slot_offset = add.slots[server].offset + place.slot_offset;
       slice.slot_bytes = place.slot_bytes;
-      slice.slots = add.slots[server];
+      slice.slots = add.slots[server].region;
       auto& mine = ranges[place.declaration];
       if (mine.empty() || mine.back().server != server) mine.push_back({server, {}});
       mine.back().slices.push_back(place.slice);
@@ -258,8 +279,9 @@ std::size_t WorkerLane::finish_drops() {
 
 bool WorkerLane::still_posted(const InflightKey* key) const {
   return std::any_of(links_.begin(), links_.end(), [&](const Link& link) {
-    return std::any_of(link.slices.begin(), link.slices.end(),
-                       [&](const WorkerSlice& slice) { return slice.key == key && slice.posted; });
+    return std::any_of(link.slices.begin(), link.slices.end(), [&](const WorkerSlice& slice) {
+      return slice.key == key && slice.posted > 0;
+    });
   });
 }
 

@@ -29,7 +29,7 @@ namespace penstock {
 struct AddKeys {
   std::vector<InflightKey*> keys;        // [declaration]; alive until KeysRemoved
   std::vector<LanePlacement> placement;  // [server]: this lane's slices
-  std::vector<RemoteRegion> slots;       // [server]: where they go
+  std::vector<RemoteBuffer> slots;       // [server]: where they go
 };
 struct DropKeys {
   std::uint64_t sequence = 0;  // comes back in KeysRemoved
@@ -107,10 +107,11 @@ class WorkerLane final : public Loop {
     std::uint64_t slot_offset = 0;  // parity 0; parity 1 is slot_bytes later
     std::uint64_t slot_bytes = 0;
     RemoteRegion slots;
-    Round next = 0;  // the first round whose answer has not arrived
+    bool in_place = false;  // the server reads the gradient where it is
+    Round next = 0;         // the first round whose answer has not arrived
     State state = State::kIdle;
     bool nothing = false;
-    bool posted = false;  // its write is not completed
+    std::uint8_t posted = 0;  // writes of it that are not completed
   };
   struct Link {  // one server, as this lane sees it
     std::unique_ptr<Endpoint> endpoint;
@@ -137,7 +138,9 @@ class WorkerLane final : public Loop {
   void handle(DisconnectServer& disconnect);
 
   void on_completion(const Completion& completion);
-  void on_answer(Link& link, std::uint32_t immediate);
+  void on_immediate(Link& link, std::uint32_t immediate);
+  void on_answer(WorkerSlice& slice);
+  void on_mapped(Link& link, const InflightKey* key);
   void on_disconnected(Rank server);
   std::size_t send_ready(Link& link);
   bool post_slice(Link& link, std::uint32_t slice);

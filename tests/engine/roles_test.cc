@@ -13,30 +13,30 @@ using Arrival = SliceRound::Arrival;
 
 TEST(SliceRound, IsFullWhenEveryLiveWorkerArrived) {
   SliceRound round;
-  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 0, SliceKind::kData), Arrival::kAccepted);
   EXPECT_FALSE(round.full(0b11));
   EXPECT_TRUE(round.full(0b01));
-  EXPECT_EQ(round.arrive(1, 0, true), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(1, 0, SliceKind::kNothing), Arrival::kAccepted);
   EXPECT_TRUE(round.full(0b11));
   EXPECT_EQ(round.contributors(0b11), 0b01U);  // worker 1 had nothing
 }
 
 TEST(SliceRound, IgnoresReplaysOfRetiredRoundsAndDuplicates) {
   SliceRound round;
-  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
-  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kDuplicate);
+  EXPECT_EQ(round.arrive(0, 0, SliceKind::kData), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 0, SliceKind::kData), Arrival::kDuplicate);
   round.retire();
-  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kRetired);
-  EXPECT_EQ(round.arrive(0, 3, false), Arrival::kFuture);
+  EXPECT_EQ(round.arrive(0, 0, SliceKind::kData), Arrival::kRetired);
+  EXPECT_EQ(round.arrive(0, 3, SliceKind::kData), Arrival::kFuture);
 }
 
 TEST(SliceRound, KeepsTheNextRoundApart) {
   SliceRound round;
-  EXPECT_EQ(round.arrive(0, 0, false), Arrival::kAccepted);
-  EXPECT_EQ(round.arrive(0, 1, false), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 0, SliceKind::kData), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(0, 1, SliceKind::kData), Arrival::kAccepted);
   EXPECT_EQ(round.next_round(0), 2U);
   EXPECT_EQ(round.next_round(1), 0U);
-  EXPECT_EQ(round.arrive(1, 0, false), Arrival::kAccepted);
+  EXPECT_EQ(round.arrive(1, 0, SliceKind::kData), Arrival::kAccepted);
   round.retire();
   EXPECT_EQ(round.next_round(0), 2U);
   EXPECT_EQ(round.next_round(1), 1U);

@@ -18,8 +18,8 @@ void convert(const wire::MessageT& message) {
   if (const auto* roster = message.body.AsRoster()) (void)from_wire(roster->members);
   if (const auto* commit = message.body.AsCommit()) (void)from_wire(commit->declarations);
   if (const auto* call = message.body.AsCollective()) (void)from_wire(call->declarations);
-  if (const auto* lend = message.body.AsLend()) (void)from_wire(lend->regions);
-  if (const auto* grant = message.body.AsGrant()) (void)from_wire(grant->regions);
+  if (const auto* lend = message.body.AsLend()) (void)from_wire(lend->parameters);
+  if (const auto* grant = message.body.AsGrant()) (void)from_wire(grant->slots);
   if (const auto* opened = message.body.AsLaneOpened()) (void)token_from_wire(opened->token);
   if (const auto* membership = message.body.AsMembership()) (void)from_wire(membership->lost);
   if (const auto* stop = message.body.AsStop()) (void)from_wire(stop->error).to_string();

@@ -12,7 +12,13 @@ namespace penstock::test {
 Tensor Program::tensor(Key key, std::uint64_t elements) {
   Buffers& buffers = buffers_[key];
   buffers = {};
-  buffers.gradients.resize(elements);
+  if (options_.in_place) {
+    fresh_.push_back(worker_.allocate(elements * sizeof(float)).value());
+    buffers.gradients = {reinterpret_cast<float*>(fresh_.back()->bytes().data()), elements};
+  } else {
+    buffers.own.resize(elements);
+    buffers.gradients = buffers.own;
+  }
   buffers.parameters.resize(elements);
   for (std::uint64_t i = 0; i < elements; ++i) {
     buffers.expected.push_back(ledger_initial(key, i));
@@ -26,7 +32,7 @@ Tensor Program::tensor(Key key, std::uint64_t elements) {
   tensor.spec.optimizer.learning_rate = 1;
   tensor.spec.reduce = Reduce::kSum;
   tensor.spec.priority = static_cast<std::int32_t>(key % 3);
-  tensor.gradients = std::as_writable_bytes(std::span(buffers.gradients));
+  tensor.gradients = std::as_writable_bytes(buffers.gradients);
   tensor.parameters = std::as_writable_bytes(std::span(buffers.parameters));
   return tensor;
 }
@@ -60,6 +66,7 @@ bool Program::run_once() {
       for (Key key = 0; key < options_.sizes.size(); ++key)
         tensors.push_back(tensor(key, options_.sizes[key]));
       next_phase(Phase::kDeclare, worker_.begin_declare(std::move(tensors)));
+      fresh_.clear();  // the declared keys hold it now
       break;
     }
     case Phase::kDeclare:
@@ -72,6 +79,7 @@ bool Program::run_once() {
       const Key added = options_.sizes.size();
       next_phase(Phase::kRedeclare,
                  worker_.begin_declare({tensor(added, options_.sizes[0] / 2 + 1)}));
+      fresh_.clear();
       break;
     }
     case Phase::kBarrier:

@@ -20,6 +20,7 @@ struct ProgramOptions {
   std::vector<std::uint64_t> sizes;  // elements of keys 0, 1, …
   Round rounds = 6;
   std::uint32_t workers = 1;
+  bool in_place = false;    // gradients where servers can map them
   bool change_keys = true;  // remove key 0 after half of the rounds, declare another
 };
 
@@ -43,7 +44,8 @@ class Program {
  private:
   enum class Phase { kJoin, kDeclare, kRounds, kRemove, kRedeclare, kBarrier, kLeave, kDone };
   struct Buffers {
-    std::vector<float> gradients;
+    std::vector<float> own;      // the gradients, unless the transport allocated them
+    std::span<float> gradients;  // allocated ones live as long as the key is declared
     std::vector<float> parameters;
     std::vector<std::int64_t> expected;  // after round `round`
     Round round = 0;                     // finished
@@ -64,6 +66,7 @@ class Program {
   Phase phase_ = Phase::kJoin;
   std::optional<Ticket> ticket_;
   std::map<Key, Buffers> buffers_;
+  std::vector<std::shared_ptr<const MemoryRegion>> fresh_;  // allocated, not yet declared
   Round steps_ = 0;
   bool changed_ = false;
   bool stepping_ = false;

@@ -86,6 +86,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
     death.silent = random.chance(500'000);
     options.death = death;
   }
+  options.program.in_place = random.chance(500'000);
   return options;
 }
 
@@ -93,6 +94,7 @@ ClusterOptions undisturbed(ClusterOptions options) {
   options.faults = {};
   options.cuts_ns.clear();
   options.death.reset();
+  options.program.in_place = false;  // reading in place changes no bit
   return options;
 }
 

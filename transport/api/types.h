@@ -48,6 +48,10 @@ constexpr Access operator|(Access a, Access b) {
 constexpr bool allows_write(Access a) { return (static_cast<unsigned>(a) & 1U) != 0; }
 constexpr bool allows_read(Access a) { return (static_cast<unsigned>(a) & 2U) != 0; }
 constexpr bool allows_map(Access a) { return (static_cast<unsigned>(a) & 4U) != 0; }
+constexpr bool covers(Access has, Access wanted) {
+  return (static_cast<unsigned>(has) & static_cast<unsigned>(wanted)) ==
+         static_cast<unsigned>(wanted);
+}
 
 // The protection domain of one peer. Regions registered under a scope are reachable only through
 // endpoints of that scope; regions under kAnyScope through every endpoint of the device.

@@ -14,7 +14,7 @@ namespace penstock::loopback {
 LoopbackDevice::LoopbackDevice(Switchboard& switchboard, Incarnation incarnation)
     : switchboard_(switchboard),
       incarnation_(incarnation),
-      capabilities_{.maps_remote = false,
+      capabilities_{.maps_remote = true,
                     .max_message_bytes = kMaxMessageBytes,
                     .max_endpoints = kMaxEndpoints},
       address_(switchboard.add_device(*this)) {}
@@ -31,12 +31,27 @@ Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::register_memory(std::span<
                                                                       MemoryKind /*kind*/,
                                                                       Access access,
                                                                       PeerScope scope) {
+  return add_region(bytes, access, scope, nullptr);
+}
+
+Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::allocate_memory(std::size_t bytes,
+                                                                      Access access,
+                                                                      PeerScope scope) {
+  PENSTOCK_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::allocate(bytes));
+  auto shared = std::make_shared<const HostMemory>(std::move(memory));
+  return add_region(shared->bytes(), access, scope, shared);
+}
+
+Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::add_region(
+    std::span<std::byte> bytes, Access access, PeerScope scope,
+    std::shared_ptr<const HostMemory> memory) {
   if (bytes.empty()) return Status(Code::kInvalidArgument, "registering no bytes");
   RemoteRegion description;
   description.providers = provider_bit(kind());
   description.incarnation = incarnation_;
   description.length = bytes.size();
-  PENSTOCK_ASSIGN_OR_RETURN(description.key[kKeySlot], regions_.add(bytes, access, scope));
+  PENSTOCK_ASSIGN_OR_RETURN(description.key[kKeySlot],
+                            regions_.add(bytes, access, scope, std::move(memory)));
   return std::unique_ptr<MemoryRegion>(
       std::make_unique<LoopbackRegion>(regions_, bytes, description));
 }

@@ -32,6 +32,8 @@ class LoopbackDevice final : public Device {
   const std::string& address() const override { return address_; }
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
                                                         Access access, PeerScope scope) override;
+  Result<std::unique_ptr<MemoryRegion>> allocate_memory(std::size_t bytes, Access access,
+                                                        PeerScope scope) override;
   Result<std::unique_ptr<CompletionQueue>> create_completion_queue(std::uint32_t depth) override;
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
                                             const EndpointOptions& options) override;
@@ -53,6 +55,9 @@ class LoopbackDevice final : public Device {
   std::size_t pending_ops();  // only while the owner threads of the queues stand still
 
  private:
+  Result<std::unique_ptr<MemoryRegion>> add_region(std::span<std::byte> bytes, Access access,
+                                                   PeerScope scope,
+                                                   std::shared_ptr<const HostMemory> memory);
   Result<std::unique_ptr<class LoopbackEndpoint>> make_endpoint(CompletionQueue& queue,
                                                                 const EndpointOptions& options);
 

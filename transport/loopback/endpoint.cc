@@ -192,6 +192,32 @@ Code LoopbackEndpoint::access_peer(LoopbackEndpoint& peer, const Op& op, std::by
   return allowed ? Code::kOk : Code::kAccess;
 }
 
+Result<std::shared_ptr<RemoteMapping>> LoopbackEndpoint::map(const RemoteRegion& remote,
+                                                             Access access) {
+  if (state_ != State::kConnected) return Status(Code::kConnectionLost, "mapping: not connected");
+  if (!remote.reachable_by(ProviderKind::kLoopback))
+    return Status(Code::kUnsupported, "mapping no loopback region");
+  Connection::Side& theirs = connection_->sides[1 - side_];
+  if (!theirs.gate.enter()) return Status(Code::kConnectionLost, "mapping: the peer is gone");
+  LoopbackEndpoint& peer = *theirs.endpoint;
+  RegionEntry* const region = remote.incarnation == peer.device_.incarnation()
+                                  ? peer.device_.regions().enter(remote.key[kKeySlot])
+                                  : nullptr;
+  std::shared_ptr<RemoteMapping> mapping;
+  Code code = region == nullptr ? Code::kStale : Code::kAccess;
+  if (region != nullptr) {
+    if (region->memory == nullptr)
+      code = Code::kUnsupported;
+    else if ((region->scope == kAnyScope || region->scope == peer.options_.scope) &&
+             covers(region->access, access))
+      mapping = std::make_shared<LoopbackMapping>(region->bytes, region->memory);
+    region->gate.leave();
+  }
+  theirs.gate.leave();
+  if (mapping == nullptr) return Status(code, "the peer's memory cannot be mapped");
+  return mapping;
+}
+
 // The oldest post has ended.
 void LoopbackEndpoint::complete(Code code) {
   const Op& op = ops_.front();

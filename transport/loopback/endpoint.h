@@ -30,6 +30,8 @@ class LoopbackEndpoint final : public Endpoint, private Timeline::Subject {
   bool connected() const override { return state_ == State::kConnected; }
   std::uint32_t send_free() const override;
   Status status() const override { return reason_; }
+  // Memory of allocate_memory() only: what the peer's program owns may go at any time.
+  Result<std::shared_ptr<RemoteMapping>> map(const RemoteRegion& remote, Access access) override;
 
   // Owner thread, by the queue.
   void notice();            // takes in what other threads signalled

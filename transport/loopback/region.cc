@@ -4,7 +4,8 @@
 
 namespace penstock::loopback {
 
-Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope) {
+Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope,
+                                       std::shared_ptr<const HostMemory> memory) {
   MutexLock lock(mutex_);
   if (free_.empty()) {
     if (owned_.size() == chunks_.size())
@@ -21,6 +22,7 @@ Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access
   region.bytes = bytes;
   region.access = access;
   region.scope = scope;
+  region.memory = std::move(memory);
   live_.fetch_add(1, std::memory_order_relaxed);
   const std::uint64_t key = region.key;
   region.gate.reopen();
@@ -34,6 +36,7 @@ void RegionTable::remove(std::uint64_t key) {
   MutexLock lock(mutex_);
   CHECK(region.key == key, "region {} deregistered twice", key);
   region.key = 0;
+  region.memory.reset();
   free_.push_back(index);
   live_.fetch_sub(1, std::memory_order_relaxed);
 }

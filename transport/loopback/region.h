@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "transport/api/device.h"
+#include "transport/base/host_memory.h"
 #include "transport/base/thread_annotations.h"
 #include "transport/loopback/gate.h"
 
@@ -27,6 +28,7 @@ struct RegionEntry {
   std::span<std::byte> bytes;
   Access access{};
   PeerScope scope = kAnyScope;
+  std::shared_ptr<const HostMemory> memory;  // of allocate_memory(): what a mapping keeps alive
 };
 
 // Thread: all functions from any thread; enter() takes no lock.
@@ -35,7 +37,8 @@ class RegionTable {
   static constexpr std::size_t kMaxRegions = 65536;  // as many as a small NIC has memory keys
 
   // Returns the key, or kExhausted.
-  Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope);
+  Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope,
+                            std::shared_ptr<const HostMemory> memory = nullptr);
   // When it returns no visitor is inside the entry and none will be.
   void remove(std::uint64_t key);
   // The entry of `key`, held until its gate is left; null when it is not registered (any more).
@@ -55,6 +58,17 @@ class RegionTable {
   // A chunk is published with release once its entries exist; pairs with entry()'s load.
   std::array<std::atomic<Chunk*>, kMaxRegions / kChunk> chunks_{};
   std::atomic<std::size_t> live_{0};
+};
+
+class LoopbackMapping final : public RemoteMapping {
+ public:
+  LoopbackMapping(std::span<std::byte> bytes, std::shared_ptr<const HostMemory> memory)
+      : bytes_(bytes), memory_(std::move(memory)) {}
+  std::span<std::byte> bytes() const override { return bytes_; }
+
+ private:
+  const std::span<std::byte> bytes_;
+  const std::shared_ptr<const HostMemory> memory_;
 };
 
 class LoopbackRegion final : public MemoryRegion {
