@@ -25,6 +25,8 @@ class Loop {
   // descriptor is readable or next_deadline_ns() has come.
   virtual bool arm() = 0;
   virtual int fd() const = 0;
+  // Another descriptor to wake for: of a device whose progress() the loop calls; −1 if none.
+  virtual int device_fd() const { return -1; }
   virtual TimeNs next_deadline_ns() const = 0;
   virtual Waker& waker() = 0;
 };

@@ -60,9 +60,10 @@ void LoopThread::sleep() {
     const TimeNs wait_ns = until_ns == kNever
                                ? kLongestSleepNs
                                : std::clamp(until_ns - now_ns, TimeNs{0}, kLongestSleepNs);
-    pollfd fds[2] = {{waker.fd(), POLLIN, 0}, {loop_.fd(), POLLIN, 0}};
-    ::poll(fds, loop_.fd() >= 0 ? 2 : 1,
-           static_cast<int>((wait_ns + kMillisecond - 1) / kMillisecond));
+    pollfd fds[3] = {{waker.fd(), POLLIN, 0},
+                     {loop_.fd(), POLLIN, 0},  // poll() passes over negative ones
+                     {loop_.device_fd(), POLLIN, 0}};
+    ::poll(fds, 3, static_cast<int>((wait_ns + kMillisecond - 1) / kMillisecond));
   }
   waker.clear();
 }

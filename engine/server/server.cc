@@ -265,8 +265,9 @@ void Server::on_lend(Rank worker, const wire::LendT& lend) {
 
 void Server::on_open_lane(Rank worker, wire::OpenLaneT& open) {
   if (open.lane >= lanes_.size() || open.next.size() > kMaxSlicesPerLane) return;
-  command(open.lane, OpenEndpoint{worker, open.attempt, random_token(),
-                                  clock_.now_ns() + links_.detect_ns(), std::move(open.next)});
+  command(open.lane,
+          OpenEndpoint{worker, open.attempt, static_cast<ProviderKind>(open.provider),
+                       random_token(), clock_.now_ns() + links_.detect_ns(), std::move(open.next)});
 }
 
 std::size_t Server::take_notices() {

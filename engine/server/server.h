@@ -44,6 +44,7 @@ class Server final : public Loop, private LinkHandler {
   std::size_t run_once() override;
   bool arm() override;
   int fd() const override { return links_.fd(); }
+  int device_fd() const override { return device_.fd(); }
   TimeNs next_deadline_ns() const override;
   Waker& waker() override { return waker_; }
 

@@ -222,6 +222,7 @@ void ServerLane::accept(Rank worker) {
   EndpointOptions options;
   options.id = worker;
   options.scope = scope_of_worker(worker);
+  options.provider = open->provider;
   options.token = open->token;
   options.send_depth = kSendDepth;
   options.deadline_ns = open->deadline_ns;

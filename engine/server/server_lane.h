@@ -39,6 +39,7 @@ struct LendBuffers {  // the worker's buffers of each declaration of a batch
 struct OpenEndpoint {  // `next`: per slice, the first round the worker has not received
   Rank worker = 0;
   std::uint32_t attempt = 0;
+  ProviderKind provider{};
   Token token{};
   TimeNs deadline_ns = 0;
   std::vector<Round> next;

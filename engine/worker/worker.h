@@ -120,6 +120,7 @@ class Worker final : public Loop, private LinkHandler {
   std::size_t run_once() override;
   bool arm() override;
   int fd() const override { return links_.fd(); }
+  int device_fd() const override { return device_.fd(); }
   TimeNs next_deadline_ns() const override;
   Waker& waker() override { return waker_; }
   const std::vector<std::unique_ptr<WorkerLane>>& lanes() const { return lanes_; }
@@ -148,6 +149,7 @@ class Worker final : public Loop, private LinkHandler {
   };
   struct LaneLink {  // one data connection
     std::uint32_t attempt = 0;
+    ProviderKind provider{};
     TimeNs delay_ns = 0;
     TimeNs retry_ns = kNever;
     bool up = false;
@@ -156,6 +158,7 @@ class Worker final : public Loop, private LinkHandler {
   struct ServerLink {
     Member member;
     std::optional<ChannelId> link;
+    std::string route;  // what was last said of the way to it
     bool welcome = false;
     std::vector<LaneLink> lanes;
   };
@@ -180,6 +183,7 @@ class Worker final : public Loop, private LinkHandler {
   void on_lane_lost(Rank server, const wire::LaneLostT& lost);
   void lane_down(std::uint32_t lane, const ServerDisconnected& down);
   void send_open_lane(std::uint32_t lane, NextRounds& rounds);
+  Result<ProviderKind> choose_route(ServerLink& server);
   std::size_t open_lanes();
   void check_joined();
   void on_commit(const wire::CommitT& commit);

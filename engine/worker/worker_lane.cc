@@ -201,6 +201,7 @@ void WorkerLane::handle(ConnectServer& connect) {
   }
   EndpointOptions options;
   options.id = connect.server;
+  options.provider = connect.provider;
   options.token = connect.token;
   options.send_depth = kSendDepth;
   options.deadline_ns = connect.deadline_ns;

@@ -42,6 +42,7 @@ struct ReportNext {  // for OpenLane: answered by NextRounds
 struct ConnectServer {  // `next`: per slice, the first round of ours that has not arrived there
   Rank server = 0;
   std::uint32_t attempt = 0;
+  ProviderKind provider{};
   std::string address;
   Token token{};
   TimeNs deadline_ns = 0;

@@ -115,7 +115,7 @@ void Worker::on_roster(const wire::RosterT& roster) {
   for (const Member& member : *members) {
     if (member.role == Role::kWorker) ++workers;
     if (member.role == Role::kServer)
-      server_links_.push_back({member, {}, false, std::vector<LaneLink>(roster.lanes)});
+      server_links_.push_back({member, {}, {}, false, std::vector<LaneLink>(roster.lanes)});
   }
   if (server_links_.empty() || server_links_.size() > kMaxJobServers || roster.lanes == 0 ||
       roster.lanes > kMaxLanes || workers == 0 || workers > kMaxJobWorkers ||
@@ -167,15 +167,29 @@ std::size_t Worker::open_lanes() {
 }
 
 void Worker::send_open_lane(std::uint32_t index, NextRounds& rounds) {
-  const ServerLink& server = server_links_[rounds.server];
-  LaneLink& lane = server_links_[rounds.server].lanes[index];
+  ServerLink& server = server_links_[rounds.server];
+  LaneLink& lane = server.lanes[index];
   if (!server.link || rounds.attempt != lane.attempt) return;
+  const Result<ProviderKind> provider = choose_route(server);
+  if (!provider.ok()) return fail(Status(provider.status()).with_peer(describe(server.member)));
+  lane.provider = *provider;
   lane.asked = true;
   wire::OpenLaneT message;
   message.lane = index;
   message.attempt = rounds.attempt;
   message.next = std::move(rounds.next);
+  message.provider = static_cast<std::uint8_t>(lane.provider);
   links_.send(*server.link, std::move(message));
+}
+
+// One line per peer says what carries its data and why, again whenever that changes.
+Result<ProviderKind> Worker::choose_route(ServerLink& server) {
+  PENSTOCK_ASSIGN_OR_RETURN(const Route route, device_.route(server.member.data_address));
+  if (route.why != server.route) {
+    server.route = route.why;
+    PENSTOCK_LOG_INFO("{}: data by {}", describe(server.member), route.why);
+  }
+  return route.provider;
 }
 
 void Worker::on_lane_opened(Rank server, wire::LaneOpenedT& opened) {
@@ -184,7 +198,7 @@ void Worker::on_lane_opened(Rank server, wire::LaneOpenedT& opened) {
   const Result<Token> token = token_from_wire(opened.token);
   if (opened.attempt != lane.attempt || !lane.asked || !token.ok()) return;
   lane.asked = false;
-  command(opened.lane, ConnectServer{server, opened.attempt,
+  command(opened.lane, ConnectServer{server, opened.attempt, lane.provider,
                                      server_links_[server].member.data_address, token.value(),
                                      clock_.now_ns() + links_.detect_ns(), std::move(opened.next)});
 }
@@ -204,6 +218,9 @@ void Worker::lane_down(std::uint32_t index, const ServerDisconnected& down) {
   LaneLink& lane = server_links_[down.server].lanes[index];
   PENSTOCK_LOG_DEBUG("worker {} lane {}: data connection to server {} lost: {}", self_.rank, index,
                      down.server, down.reason.to_string());
+  // It never came up by this way: another may do better.
+  if (!lane.up)
+    device_.avoid(server_links_[down.server].member.data_address, lane.provider, down.reason);
   lane.up = false;
   lane.retry_ns = clock_.now_ns() + lane.delay_ns;
   lane.delay_ns = lane.delay_ns == 0 ? kReconnectFirstDelayNs

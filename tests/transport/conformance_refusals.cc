@@ -195,11 +195,15 @@ TEST_P(DeviceConformance, RefusesAKeyThatNeverWas) {
   Memory& to = memory(b(), 64, Access::kRemoteReadWrite);
   fill_pattern(here.bytes, 1);
   WorkRequest bad = write_request(here, to, 1);
-  const std::size_t slot = key_slot(b().kind());
-  for (const std::uint64_t key : {std::uint64_t{0}, to.remote.key[slot] + 1, ~to.remote.key[slot],
-                                  std::numeric_limits<std::uint64_t>::max()}) {
+  using Forge = std::uint64_t (*)(std::uint64_t key);
+  for (const Forge forge : {Forge([](std::uint64_t) { return std::uint64_t{0}; }),
+                            Forge([](std::uint64_t key) { return key + 1; }),
+                            Forge([](std::uint64_t key) { return ~key; }), Forge([](std::uint64_t) {
+                              return std::numeric_limits<std::uint64_t>::max();
+                            })}) {
     RemoteRegion forged = to.remote;
-    forged.key[slot] = key;
+    for (std::uint64_t& key : forged.key)
+      if (key != 0) key = forge(key);
     bad.remote = &forged;
     expect_violation(link(), bad, Code::kStale);
   }

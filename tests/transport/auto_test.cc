@@ -1,0 +1,114 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+// auto keeps the contract of what it chose, and says what it chose and why.
+
+#include "transport/auto/device.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "tests/transport/conformance.h"
+#include "transport/loopback/fabric.h"
+#include "transport/tcp/device.h"
+
+namespace penstock::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::unique_ptr<Device> open_tcp(Incarnation incarnation, const Clock& clock) {
+  return open_tcp_device({.advertise_host = {},
+                          .incarnation = incarnation,
+                          .hello_timeout_ns = 500 * kMillisecond},
+                         clock)
+      .value();
+}
+
+// Both directions of a choice: loopback first, or loopback known to fail.
+class AutoHarness final : public DeviceHarness {
+ public:
+  explicit AutoHarness(bool loopback_first) : loopback_first_(loopback_first) {}
+  const Clock& clock() const override { return clock_; }
+  Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) override {
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(open_tcp(incarnation, clock_));
+    devices.insert(loopback_first_ ? devices.begin() : devices.end(),
+                   fabric_.create_device(incarnation));
+    return create_auto_device(std::move(devices), {});
+  }
+  void step() override { std::this_thread::yield(); }
+
+ private:
+  const bool loopback_first_;
+  SystemClock clock_;
+  LoopbackFabric fabric_{clock_};
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Auto, DeviceConformance,
+    testing::Values(Provider{"loopback_first", [] { return std::make_unique<AutoHarness>(true); }},
+                    Provider{"tcp_first", [] { return std::make_unique<AutoHarness>(false); }}),
+    name_of);
+
+struct AutoTest : testing::Test {
+  std::unique_ptr<Device> both() {
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(fabric.create_device(7));
+    devices.push_back(open_tcp(7, clock));
+    return create_auto_device(std::move(devices), {{ProviderKind::kVerbs,
+                                                    Status(Code::kUnsupported, "no RDMA device")}})
+        .value();
+  }
+  SystemClock clock;
+  LoopbackFabric fabric{clock};
+};
+
+TEST_F(AutoTest, TakesTheFirstThatBothSidesHave) {
+  const auto here = both(), there = both();
+  const Route route = here->route(there->address()).value();
+  EXPECT_EQ(route.provider, ProviderKind::kLoopback);
+  EXPECT_THAT(route.why, StartsWith("loopback to loopback:2"));
+  EXPECT_THAT(route.why, HasSubstr("not verbs: unsupported: no RDMA device"));
+}
+
+TEST_F(AutoTest, SpeaksToAPeerOfOneTransport) {
+  const auto here = both(), there = open_tcp(9, clock);
+  const Route route = here->route(there->address()).value();
+  EXPECT_EQ(route.provider, ProviderKind::kTcp);
+  EXPECT_THAT(route.why, HasSubstr("not loopback: the peer does not offer it"));
+}
+
+TEST_F(AutoTest, AvoidsWhatFailedUntilEverythingHas) {
+  const auto here = both(), there = both();
+  here->avoid(there->address(), ProviderKind::kLoopback, Status(Code::kTimeout, "nobody came"));
+  const Route second = here->route(there->address()).value();
+  EXPECT_EQ(second.provider, ProviderKind::kTcp);
+  EXPECT_THAT(second.why, HasSubstr("not loopback: timeout: nobody came"));
+  here->avoid(there->address(), ProviderKind::kTcp, Status(Code::kTimeout, "nobody came"));
+  EXPECT_EQ(here->route(there->address()).value().provider, ProviderKind::kLoopback);
+}
+
+TEST_F(AutoTest, NamesBothSidesWhenTheyShareNothing) {
+  const auto here = open_tcp(1, clock);
+  const auto alone = fabric.create_device(2);
+  std::vector<std::unique_ptr<Device>> devices;
+  devices.push_back(open_tcp(1, clock));
+  const auto only_tcp = create_auto_device(std::move(devices), {}).value();
+  const Status status = only_tcp->route(alone->address()).status();
+  EXPECT_EQ(status.code(), Code::kUnsupported);
+  EXPECT_THAT(status.to_string(), HasSubstr(alone->address()));
+  EXPECT_THAT(status.to_string(), HasSubstr("not tcp: the peer does not offer it"));
+}
+
+TEST_F(AutoTest, RefusesTwoOfAKind) {
+  std::vector<std::unique_ptr<Device>> devices;
+  devices.push_back(open_tcp(1, clock));
+  devices.push_back(open_tcp(1, clock));
+  EXPECT_EQ(create_auto_device(std::move(devices), {}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(create_auto_device({}, {}).status().code(), Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace penstock::test
