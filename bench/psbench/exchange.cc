@@ -14,6 +14,7 @@ class Exchange final : public WorkerProgram {
     WorkerReport report;
     worker_ = &worker;
     report.status = run_phases(report);
+    set_ = {};  // its memory is the worker's; what is still lent, the worker keeps
     return report;
   }
 
@@ -105,7 +106,7 @@ Status Exchange::measure(WorkerReport& report) {
 
 Status Exchange::run_phases(WorkerReport& report) {
   enter(Phase::kDeclaring);
-  PENSTOCK_ASSIGN_OR_RETURN(set_, TensorSet::create(model_, options_.tensors, worker_->workers()));
+  PENSTOCK_ASSIGN_OR_RETURN(set_, TensorSet::create(model_, options_.tensors, *worker_));
   if (worker_->rank() == 0) set_.fill_initial();
   PENSTOCK_RETURN_IF_ERROR(worker_->declare(set_.tensors()));
   PENSTOCK_RETURN_IF_ERROR(check_rounds(report));

@@ -14,7 +14,10 @@ namespace penstock::psbench {
 void add_local_options(CLI::App& command, LocalOptions& options) {
   command.add_option("--local", options.local, "SERVERSxWORKERS, all on this host")
       ->capture_default_str();
-  command.add_option("--transport", options.transport, "loopback or tcp")->capture_default_str();
+  command
+      .add_option("--transport", options.transport,
+                  "auto, shm, verbs, ucx, tcp, or loopback (one process)")
+      ->capture_default_str();
   command.add_option("--optimizer", options.optimizer, "sgd, momentum, nesterov, adam or adamw")
       ->capture_default_str();
   command.add_option("--learning-rate", options.learning_rate, "0: the optimizer's usual one")

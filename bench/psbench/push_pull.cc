@@ -64,8 +64,27 @@ Result<Plan> make_plan(const PushPullOptions& options) {
   return plan;
 }
 
+// Processes of one host that share memory: the servers' threads move all the bytes. Each reads the
+// gradients where they are, reads and writes parameters and state, and writes the parameters to
+// every worker.
+Result<double> measure_shm_ceiling(const Plan& plan, std::uint64_t bytes) {
+  const LocalJob& job = plan.job;
+  PENSTOCK_ASSIGN_OR_RETURN(
+      const MemoryCeiling memory,
+      measure_memory_ceiling(std::min(job.servers * job.lanes, read_environment().cores_allowed),
+                             std::max<std::uint64_t>(bytes, std::uint64_t{256} << 20)));
+  const ExchangeOptions& exchange = plan.exchange;
+  const double master_ratio = 4.0 / static_cast<double>(dtype_bytes(exchange.tensors.dtype));
+  const double moved =
+      2.0 * job.workers + 2 * master_ratio * (1 + state_planes(exchange.tensors.optimizer.kind));
+  const double loaded = std::max(1.0, 1.0 * job.workers / job.servers);
+  return loaded * 2 * memory.copy_GBps / moved;  // a copy moves every byte twice
+}
+
 // What the same bytes cost without us, measured in this session.
-Result<double> measure_ceiling(const LocalJob& job, std::uint64_t bytes) {
+Result<double> measure_ceiling(const Plan& plan, std::uint64_t bytes) {
+  const LocalJob& job = plan.job;
+  if (job.transport == "shm" || job.transport == "auto") return measure_shm_ceiling(plan, bytes);
   if (job.transport == "loopback") {
     // A slice is copied to the server and back: half of the copy bandwidth each way.
     PENSTOCK_ASSIGN_OR_RETURN(
@@ -81,6 +100,13 @@ Result<double> measure_ceiling(const LocalJob& job, std::uint64_t bytes) {
   tcp.rounds = bytes >= (std::uint64_t{64} << 20) ? 5 : 21;
   PENSTOCK_ASSIGN_OR_RETURN(const TcpCeiling ceiling, measure_tcp_ceiling(tcp));
   return ceiling.GBps;
+}
+
+const char* ceiling_name(const std::string& transport) {
+  if (transport == "loopback") return "half of memory's copy bandwidth";
+  if (transport == "shm" || transport == "auto")
+    return "what the round's own memory traffic allows at the copy bandwidth measured";
+  return "raw TCP streams both ways";
 }
 
 const char* phase_name(Phase phase) {
@@ -150,7 +176,7 @@ RunResult PushPull::describe_run(const Model& model) const {
 Status PushPull::run_model(const Model& model) {
   RunResult result = describe_run(model);
   if (options_.ceiling) {
-    PENSTOCK_ASSIGN_OR_RETURN(result.ceiling_GBps, measure_ceiling(plan_.job, result.bytes));
+    PENSTOCK_ASSIGN_OR_RETURN(result.ceiling_GBps, measure_ceiling(plan_, result.bytes));
   }
   PENSTOCK_ASSIGN_OR_RETURN(const SharedMemory memory, SharedMemory::create(sizeof(SharedPage)));
   SharedPage& page = *memory.construct<SharedPage>();
@@ -236,9 +262,7 @@ int PushPull::run() {
       plan_.job.servers, plan_.job.workers, plan_.job.lanes, plan_.job.transport,
       format_size(plan_.job.slice_bytes), plan_.exchange.warm_up);
   fmt::print("GB/s = 10^9 bytes a second, one direction; the ceiling is {} in this session\n\n{}",
-             plan_.job.transport == "loopback" ? "half of memory's copy bandwidth"
-                                               : "raw TCP streams both ways",
-             table_header());
+             ceiling_name(plan_.job.transport), table_header());
   std::fflush(stdout);
   Status status;
   for (const Model& model : plan_.models) {

@@ -10,8 +10,9 @@
 #include "bench/psbench/ceiling_tcp.h"
 #include "bench/psbench/environment.h"
 #include "bench/psbench/exit_code.h"
-#include "bench/psbench/iperf3.h"
+#include "bench/psbench/raw_transport.h"
 #include "bench/psbench/sizes.h"
+#include "bench/psbench/tool.h"
 
 namespace penstock::psbench {
 namespace {
@@ -45,7 +46,7 @@ Status measure(const RawOptions& options) {
   // Processes before threads: see ChildProcess::start.
   PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, false));
   PENSTOCK_RETURN_IF_ERROR(print_tcp(options, bytes, true));
-  if (const Result<double> iperf3 = measure_iperf3(options.streams); iperf3.ok())
+  if (const Result<double> iperf3 = iperf3_GBps(options.streams); iperf3.ok())
     fmt::print("iperf3, {} stream{}, one way: {:.2f} GB/s\n", options.streams,
                options.streams == 1 ? "" : "s", *iperf3);
   else
@@ -58,7 +59,27 @@ Status measure(const RawOptions& options) {
 }  // namespace
 
 CLI::App* add_raw_command(CLI::App& app, RawOptions& options) {
-  CLI::App* command = app.add_subcommand("raw", "the ceilings alone: raw TCP streams and memory");
+  CLI::App* command = app.add_subcommand(
+      "raw", "one transport without the engine, or the ceilings: raw TCP streams and memory");
+  command->add_option("--transport", options.transport,
+                      "measure auto, shm, verbs, ucx or tcp; without it, the ceilings");
+  command->add_option("--op", options.operations, "write, write-imm, read, send")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--mode", options.modes, "bw: bandwidth, lat: latency")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--sizes", options.sizes, "bytes of a message, as 8,4K or 4K:1M:x4")
+      ->capture_default_str();
+  command->add_option("--messages", options.messages, "per size; 0 goes by the size")
+      ->capture_default_str();
+  command->add_option("--depth", options.depth, "posts outstanding")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_flag("--bidirectional", options.two_way, "both sides post at once");
+  command->add_flag("--peers", options.peers,
+                    "run ib_*_bw, ib_*_lat, ucx_perftest or iperf3 beside it, if installed");
+  command->add_flag("--counters", options.counters, "print the transport's own counters");
   command->add_option("--bytes", options.bytes, "bytes a round, each way")->capture_default_str();
   command->add_option("--streams", options.streams, "TCP connections")->capture_default_str();
   command->add_option("--rounds", options.rounds, "rounds measured")->capture_default_str();
@@ -69,7 +90,7 @@ CLI::App* add_raw_command(CLI::App& app, RawOptions& options) {
 }
 
 int run_raw(const RawOptions& options) {
-  const Status status = measure(options);
+  const Status status = options.transport.empty() ? measure(options) : print_transport(options);
   if (!status.ok()) fmt::print(stderr, "psbench: {}\n", status.to_string());
   return exit_code_of(status.code());
 }

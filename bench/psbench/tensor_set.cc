@@ -33,10 +33,13 @@ void fill(std::byte* out, DType dtype, std::uint64_t elements, Value value) {
 }  // namespace
 
 Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& options,
-                                    std::uint32_t workers) {
+                                    Worker& worker) {
+  constexpr std::uint64_t kPage = 4096;
+  const auto pages = [](std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; };
   TensorSet set;
   set.options_ = options;
-  set.workers_ = workers;
+  set.workers_ = worker.workers();
+  std::uint64_t all_bytes = 0;
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
     Item item;
     item.elements = model.tensors[i].elements;
@@ -46,10 +49,20 @@ Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& 
     item.spec.optimizer = options.optimizer;
     item.spec.reduce = options.reduce;
     item.spec.priority = -static_cast<std::int32_t>(i);
-    PENSTOCK_ASSIGN_OR_RETURN(item.gradients, HostMemory::allocate(item.spec.gradient_bytes()));
-    PENSTOCK_ASSIGN_OR_RETURN(item.parameters, HostMemory::allocate(item.spec.parameter_bytes()));
     set.wire_bytes_ += item.spec.gradient_bytes();
+    all_bytes += pages(item.spec.gradient_bytes()) + pages(item.spec.parameter_bytes());
     set.items_.push_back(std::move(item));
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(set.memory_, worker.allocate(all_bytes));
+  std::span<std::byte> rest = set.memory_->bytes();
+  const auto take = [&](std::uint64_t bytes) {
+    const std::span<std::byte> taken = rest.first(bytes);
+    rest = rest.subspan(pages(bytes));
+    return taken;
+  };
+  for (Item& item : set.items_) {
+    item.gradients = take(item.spec.gradient_bytes());
+    item.parameters = take(item.spec.parameter_bytes());
   }
   return set;
 }
@@ -57,20 +70,19 @@ Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& 
 std::vector<Tensor> TensorSet::tensors() const {
   std::vector<Tensor> tensors;
   for (std::size_t i = 0; i < items_.size(); ++i)
-    tensors.push_back(
-        {key(i), items_[i].spec, items_[i].gradients.bytes(), items_[i].parameters.bytes()});
+    tensors.push_back({key(i), items_[i].spec, items_[i].gradients, items_[i].parameters});
   return tensors;
 }
 
 void TensorSet::fill_initial() {
   for (std::size_t i = 0; i < items_.size(); ++i)
-    fill(items_[i].parameters.bytes().data(), options_.dtype, items_[i].elements,
+    fill(items_[i].parameters.data(), options_.dtype, items_[i].elements,
          [&](std::uint64_t element) { return pattern_initial(key(i), element); });
 }
 
 void TensorSet::fill_gradients(Rank worker, Round round) {
   for (std::size_t i = 0; i < items_.size(); ++i)
-    fill(items_[i].gradients.bytes().data(), options_.dtype, items_[i].elements,
+    fill(items_[i].gradients.data(), options_.dtype, items_[i].elements,
          [&](std::uint64_t element) { return pattern_gradient(worker, key(i), round, element); });
 }
 
@@ -112,7 +124,7 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
     reference().update(options_.optimizer.kind, fold(options_.optimizer, r), args);
   }
   const std::size_t bytes = dtype_bytes(options_.dtype);
-  const std::byte* const got = item.parameters.bytes().data() + begin * bytes;
+  const std::byte* const got = item.parameters.data() + begin * bytes;
   if (std::memcmp(got, wire.data(), count * bytes) == 0) return 0;
   std::uint64_t wrong = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -142,7 +154,7 @@ std::uint64_t TensorSet::audit(Round round, std::string& first_wrong) {
         expected[i] = static_cast<float>(item.ledger[begin + i]);
       }
       reference().encode(expected.data(), wire.data(), options_.dtype, count);
-      const std::byte* const got = item.parameters.bytes().data() + begin * bytes;
+      const std::byte* const got = item.parameters.data() + begin * bytes;
       for (std::uint64_t i = 0; i < count; ++i)
         if (std::memcmp(got + i * bytes, wire.data() + i * bytes, bytes) != 0 && wrong++ == 0 &&
             first_wrong.empty())

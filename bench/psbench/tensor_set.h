@@ -10,7 +10,6 @@
 
 #include "bench/psbench/model.h"
 #include "engine/worker/worker.h"
-#include "transport/base/host_memory.h"
 
 namespace penstock::psbench {
 
@@ -24,8 +23,9 @@ class TensorSet {
  public:
   // Keys are 0, 1, … in forward order; later layers, whose gradients come first, have no higher
   // priority than earlier ones: the next forward pass needs the early ones first.
+  // All buffers lie in one stretch of memory that the worker allocates, and go with the worker.
   static Result<TensorSet> create(const Model& model, const TensorSetOptions& options,
-                                  std::uint32_t workers);
+                                  Worker& worker);
 
   std::vector<Tensor> tensors() const;
   std::uint64_t wire_bytes() const { return wire_bytes_; }  // of one push; a pull is the same
@@ -47,7 +47,7 @@ class TensorSet {
   struct Item {
     TensorSpec spec;
     std::uint64_t elements = 0;
-    HostMemory gradients, parameters;
+    std::span<std::byte> gradients, parameters;
     std::vector<std::int32_t> ledger;  // only when audited
   };
   std::uint64_t check_block(const Item& item, Key key, Round round, std::uint64_t begin,
@@ -57,6 +57,7 @@ class TensorSet {
   std::uint32_t workers_ = 1;
   std::uint64_t wire_bytes_ = 0;
   std::vector<Item> items_;
+  std::shared_ptr<const MemoryRegion> memory_;
 };
 
 }  // namespace penstock::psbench

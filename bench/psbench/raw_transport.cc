@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/psbench/raw_transport.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "bench/psbench/raw_pair.h"
+#include "bench/psbench/sizes.h"
+#include "bench/psbench/tool.h"
+
+namespace penstock::psbench {
+namespace {
+
+constexpr std::array kOperations{RawOperation::kWrite, RawOperation::kWriteImm, RawOperation::kRead,
+                                 RawOperation::kSend};
+
+Result<RawOperation> parse_operation(const std::string& name) {
+  for (const RawOperation operation : kOperations)
+    if (name == operation_name(operation)) return operation;
+  return Status(Code::kInvalidArgument, fmt::format("no operation is called '{}'", name))
+      .with_hint("known: write, write-imm, read, send");
+}
+
+std::uint64_t default_messages(std::uint64_t bytes, bool latency) {
+  if (latency) return bytes <= 65536 ? 2000 : 200;
+  return std::clamp<std::uint64_t>((std::uint64_t{256} << 20) / bytes, 200, 20'000);
+}
+
+// perftest has no write with immediate in its older versions: a plain write is the same on the
+// wire.
+std::string perftest_operation(RawOperation operation) {
+  return operation == RawOperation::kRead   ? "read"
+         : operation == RawOperation::kSend ? "send"
+                                            : "write";
+}
+
+Result<double> peer_GBps(const RawTask& task) {
+  if (task.transport == "verbs")
+    return perftest_GBps(perftest_operation(task.operation), task.bytes, task.messages,
+                         task.two_way);
+  if (task.transport == "ucx") return ucx_perftest_GBps(task.bytes, task.messages);
+  if (task.transport == "tcp") return iperf3_GBps(1);
+  return Status(Code::kNotFound, "no other program measures " + task.transport);
+}
+
+Result<double> peer_latency_us(const RawTask& task) {
+  if (task.transport == "verbs")
+    return perftest_latency_us(perftest_operation(task.operation), task.bytes, task.messages);
+  if (task.transport == "ucx") return ucx_perftest_latency_us(task.bytes, task.messages);
+  return Status(Code::kNotFound, "no other program measures " + task.transport);
+}
+
+// "  12.34  0.98" or the reason why there is nothing to compare with.
+std::string compared(const Result<double>& peer, double ratio) {
+  if (!peer.ok()) return fmt::format("  ({})", peer.status().what());
+  return fmt::format(" {:>13.2f} {:>8.2f}", peer.value(), ratio);
+}
+
+class Printer {
+ public:
+  Printer(const RawOptions& options, RawOperation operation)
+      : options_(options), operation_(operation) {}
+
+  Status bandwidth(std::span<const std::uint64_t> sizes) {
+    fmt::print("\n{} {}, bandwidth, {}, {} outstanding\n", options_.transport,
+               operation_name(operation_), options_.two_way ? "both ways" : "one way",
+               options_.depth);
+    fmt::print(" {:>9} {:>11} {:>16} {:>19} {:>14} {:>12}{}\n", "#bytes", "#messages",
+               "BW peak[Gb/sec]", "BW average[Gb/sec]", "MsgRate[Mpps]", "cpu[s/GB]",
+               options_.peers ? "  peer[Gb/sec]  of peer" : "");
+    for (const std::uint64_t bytes : sizes) {
+      const RawTask task = make_task(bytes, false);
+      PENSTOCK_ASSIGN_OR_RETURN(const RawFigures figures, measure_raw(task));
+      const double gbits = figures.GBps.p50 * 8;
+      fmt::print(" {:>9} {:>11} {:>16.2f} {:>19.2f} {:>14.4f} {:>12.2f}", bytes, task.messages,
+                 figures.GBps.max * 8, gbits, figures.messages_per_second / 1e6,
+                 figures.cpu_s_per_GB);
+      if (options_.peers) {
+        Result<double> peer = peer_GBps(task);
+        if (peer.ok()) peer = peer.value() * 8;
+        fmt::print("{}", compared(peer, peer.ok() ? gbits / peer.value() : 0));
+      }
+      fmt::print("\n");
+      print_counters(figures);
+      std::fflush(stdout);
+    }
+    return {};
+  }
+
+  Status latency(std::span<const std::uint64_t> sizes) {
+    const bool told = operation_ == RawOperation::kWriteImm || operation_ == RawOperation::kSend;
+    fmt::print("\n{} {}, latency: {}\n", options_.transport, operation_name(operation_),
+               told ? "half of there and back" : "from the post to its completion");
+    fmt::print(" {:>9} {:>11} {:>12} {:>12} {:>16} {:>12} {:>14} {:>20} {:>22}{}\n", "#bytes",
+               "#messages", "t_min[usec]", "t_max[usec]", "t_typical[usec]", "t_avg[usec]",
+               "t_stdev[usec]", "99% percentile[usec]", "99.9% percentile[usec]",
+               options_.peers ? "    peer[usec]  of peer" : "");
+    for (const std::uint64_t bytes : sizes) {
+      const RawTask task = make_task(bytes, true);
+      PENSTOCK_ASSIGN_OR_RETURN(const RawFigures figures, measure_raw(task));
+      const Summary& us = figures.latency_us;
+      fmt::print(
+          " {:>9} {:>11} {:>12.2f} {:>12.2f} {:>16.2f} {:>12.2f} {:>14.2f} {:>20.2f} {:>22.2f}",
+          bytes, task.messages, us.min, us.max, us.p50, us.mean, us.deviation, us.p99, us.p999);
+      if (options_.peers) {
+        const Result<double> peer = peer_latency_us(task);
+        fmt::print("{}", compared(peer, peer.ok() ? us.p50 / peer.value() : 0));
+      }
+      fmt::print("\n");
+      print_counters(figures);
+      std::fflush(stdout);
+    }
+    return {};
+  }
+
+ private:
+  RawTask make_task(std::uint64_t bytes, bool latency) const {
+    RawTask task;
+    task.transport = options_.transport;
+    task.operation = operation_;
+    task.latency = latency;
+    task.two_way = options_.two_way;
+    task.bytes = bytes;
+    task.messages = options_.messages > 0 ? options_.messages : default_messages(bytes, latency);
+    task.depth = options_.depth;
+    task.deadline_ns = options_.seconds * kSecond;
+    return task;
+  }
+  void print_counters(const RawFigures& figures) const {
+    if (!options_.counters) return;
+    for (const Counter& counter : figures.counters)
+      fmt::print("   {:<40} {}\n", counter.name, counter.value);
+  }
+
+  const RawOptions& options_;
+  const RawOperation operation_;
+};
+
+}  // namespace
+
+Status print_transport(const RawOptions& options) {
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> sizes, parse_sizes(options.sizes));
+  for (const std::string& name : options.operations) {
+    PENSTOCK_ASSIGN_OR_RETURN(const RawOperation operation, parse_operation(name));
+    Printer printer(options, operation);
+    for (const std::string& mode : options.modes) {
+      if (mode != "bw" && mode != "lat")
+        return Status(Code::kInvalidArgument, fmt::format("no mode is called '{}'", mode))
+            .with_hint("known: bw, lat");
+      PENSTOCK_RETURN_IF_ERROR(mode == "bw" ? printer.bandwidth(sizes) : printer.latency(sizes));
+    }
+  }
+  return {};
+}
+
+}  // namespace penstock::psbench
