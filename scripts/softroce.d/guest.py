@@ -79,6 +79,7 @@ def run(backend, bed, request):
     with _run_folder() as folder:
         run_folder = pathlib.Path(folder)
         shutil.copytree(HERE / "guest", run_folder / "guest")
+        (run_folder / "console").touch()
         _write_command(request, run_folder, bed)
         _write_settings(request, run_folder, backend.SETTINGS)
         timed_out = False

@@ -1,22 +1,20 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 """The guest as User-Mode Linux: a kernel that is a process of this machine. Native speed, one CPU."""
-import ctypes
 import os
 import pathlib
 import platform
 import random
 import shutil
-import signal
 import subprocess
 
 import cache
+import process
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = (HERE / "build-kernel", HERE / "kernel.config")
 TOOLS = ("apt-get", "dpkg", "gcc", "make", "flex", "bison", "bc", "xz")
 BUILD_GIGABYTES = 2.5  # source 1.5, its package 0.15, objects 0.15, and some air
-PR_SET_PDEATHSIG = 1
 
 # What session needs to know of this kind of guest. The real CPU's description: this kernel's own
 # names neither clock nor features, and perftest computes with the clock. Short time slices: two
@@ -79,12 +77,6 @@ def start(request, run):
     # One CPU: every system call of a guest's process is a switch to the guest's kernel and back,
     # cheap on one CPU and an interrupt each way across two.
     cpu = random.choice(sorted(os.sched_getaffinity(0)))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def in_child():
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no launcher, no guest
-        os.sched_setaffinity(0, {cpu})
-
     with open(run / "console", "wb") as console:
         log = console.fileno()
         arguments = [
@@ -94,10 +86,8 @@ def start(request, run):
             "console=ttyS0", f"ssl0=null,fd:{log}", "ssl=null", "noreboot", "panic=-1", "quiet",
             "loglevel=7"
         ]
-        return subprocess.Popen(
-            arguments, stdin=None if request.interactive else subprocess.DEVNULL, pass_fds=[log],
-            start_new_session=True, preexec_fn=in_child,
-            env={**os.environ, "TMPDIR": _memory_folder(request.memory)})
+        return process.start(arguments, request.interactive, pass_fds=[log], cpu=cpu,
+                             environment={"TMPDIR": _memory_folder(request.memory)})
 
 
 def _memory_folder(megabytes):
