@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIMED_OUT = 124
 BROKE = 125
 LAST_MESSAGES = 40  # lines of a broken guest's console
+KNOWN_IN_THE_GUEST = ("PENSTOCK_RDMA_DEVICES", "PENSTOCK_RDMA_ADDRESSES")
 # Mounted over by the guest: nothing of the host's can be reached below them.
 HIDDEN = ("/dev", "/proc", "/run", "/sys")
 
@@ -42,14 +43,15 @@ def _shell_words(words):
 
 def _write_command(request, run, bed):
     """The command with this process's folder and environment, as a script."""
-    ours = ("PENSTOCK_RDMA_DEVICES", "PENSTOCK_RDMA_ADDRESSES", "PENSTOCK_VERBS_TESTS")
-    names = [name for name in os.environ if name.isidentifier() and name not in ours]
     path = f"{run}/guest/bin:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    lines = [f"export {name}={shlex.quote(os.environ[name])}" for name in names if name != "PATH"]
-    lines += [f"export PATH={shlex.quote(path)} PENSTOCK_VERBS_TESTS={bed}",
-              f"cd {shlex.quote(os.getcwd())} || exit 126",
-              "exec " + _shell_words(request.command)]
-    (run / "command").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    environment = {**os.environ, "PATH": path, "PENSTOCK_VERBS_TESTS": bed}
+    words = [f"{name}={value}" for name, value in environment.items()
+             if name not in KNOWN_IN_THE_GUEST]
+    known = " ".join(f'{name}="${name}"' for name in KNOWN_IN_THE_GUEST)
+    (run / "command").write_text(
+        f"cd {shlex.quote(os.getcwd())} || exit 126\n"
+        f"exec env -i {_shell_words(words)} {known} {_shell_words(request.command)}\n",
+        encoding="utf-8", errors="surrogateescape")
 
 
 def _write_settings(request, run, settings):
