@@ -8,19 +8,25 @@ fail() {  # fail <exit code> <sentence>
   exit "$1"
 }
 
-# stage <name> <command…>: runs it quietly, shows its output when it fails, remembers how long it
-# took. The log stays in build/log/<name>.log.
+log_of() { printf 'build/log/%s.log' "${1//[^a-z0-9]/-}"; }
+
+# attempt <name> <command…>: runs it quietly and remembers how long it took; false when it failed.
+# What it printed stays in build/log/<name>.log.
 stage_times=()
-stage() {
-  local name=$1 log=build/log/${1//[^a-z0-9]/-}.log begin=$SECONDS
+attempt() {
+  local name=$1 log begin=$SECONDS
+  log=$(log_of "$1")
   shift
   mkdir -p build/log
   printf '%-24s' "$name"
-  if ! "$@" >"$log" 2>&1 </dev/null; then
-    say "failed"
-    cat "$log"
-    fail 1 "$name failed; its output is above and in $log"
-  fi
+  "$@" >"$log" 2>&1 </dev/null || return
   say "$((SECONDS - begin)) s"
   stage_times+=("$name: $((SECONDS - begin)) s")
+}
+# stage <name> <command…>: an attempt whose failure is shown and ends the script.
+stage() {
+  attempt "$@" && return
+  say "failed"
+  cat "$(log_of "$1")"
+  fail 1 "$1 failed; its output is above and in $(log_of "$1")"
 }
