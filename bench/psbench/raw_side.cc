@@ -179,6 +179,10 @@ Status RawSide::turn(bool watch_peer) {
         connected_ = true;
         break;
       case Event::kDisconnected:
+        if (watch_peer) {  // it may have met us and gone; if it only went, its byte is missing
+          peer_spoke_ = true;
+          break;
+        }
         return endpoint_->status().ok() ? Status(Code::kConnectionLost, "the peer closed")
                                         : endpoint_->status();
       case Event::kImmediate:
