@@ -24,8 +24,14 @@ struct TcpOptions {
   // unless memory is scarce.
   std::uint32_t send_buffer_bytes = 0;
   std::uint32_t receive_buffer_bytes = 0;
-  // A new connection that has not said hello by then, or whose token nobody waits for, is refused.
+  // What the kernel may hold of a connection beyond what is on its way: whatever is posted later
+  // waits behind no more than this, so that priorities act late. 0: as much as the send buffer
+  // holds, which is megabytes.
+  std::uint32_t most_unsent_bytes = 128U << 10;
+  // A new connection that has not said hello by then is dropped.
   TimeNs hello_timeout_ns = 5 * kSecond;
+  // Endpoints at a time, waiting ones included; connect() and accept() refuse more: kExhausted.
+  std::uint32_t max_endpoints = 1U << 16;
 };
 
 // Opens the device and starts listening. `clock` outlives it. Errors: kAlreadyExists when the port

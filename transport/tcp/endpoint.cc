@@ -22,21 +22,24 @@ constexpr TimeNs kRefuseNs = kSecond;
 
 }  // namespace
 
-TcpEndpoint::TcpEndpoint(TcpQueue& queue, const RegionTable& regions, Listener* listener,
+TcpEndpoint::TcpEndpoint(TcpQueue& queue, DeviceContext& context, Listener* listener,
                          const EndpointOptions& options)
     : queue_(queue),
-      regions_(regions),
+      context_(context),
+      regions_(context.regions),
+      counters_(queue.counters()),
       listener_(listener),
       options_(options),
       serial_(queue.attach(*this, options.deadline_ns)),
       state_(listener == nullptr ? State::kConnecting : State::kWaiting),
       sender_(options.send_depth),
-      receiver_(regions, options.scope,
+      receiver_(context.regions, options.scope,
                 listener == nullptr ? Receiver::Side::kConnector : Receiver::Side::kAcceptor) {}
 
 TcpEndpoint::~TcpEndpoint() {
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
   queue_.detach(*this);
+  context_.places.give_back();
 }
 
 void TcpEndpoint::start(UniqueFd fd, int error, const std::string& peer) {

@@ -16,6 +16,7 @@
 
 #include "transport/api/device.h"
 #include "transport/base/unique_fd.h"
+#include "transport/tcp/context.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/receiver.h"
 #include "transport/tcp/sender.h"
@@ -48,7 +49,8 @@ struct Adoption {
 class TcpEndpoint final : public Endpoint {
  public:
   // Connects when `listener` is null, else waits for what that listener hands over.
-  TcpEndpoint(TcpQueue& queue, const RegionTable& regions, Listener* listener,
+  // One of `context`'s places is taken for it.
+  TcpEndpoint(TcpQueue& queue, DeviceContext& context, Listener* listener,
               const EndpointOptions& options);
   ~TcpEndpoint() override;
   TcpEndpoint(const TcpEndpoint&) = delete;
@@ -110,6 +112,7 @@ class TcpEndpoint final : public Endpoint {
   bool read_some(std::size_t& budget);
   void receive_failed(int error);
   void act_on(const Arrival& arrival, EventSink& sink);
+  Status refused_by_peer(Code code) const;
   void answer_read(const FrameHeader& request);
   void await_read();
   void acknowledge_if_due(bool idle);
@@ -120,7 +123,9 @@ class TcpEndpoint final : public Endpoint {
   void report_end(EventSink& sink);
 
   TcpQueue& queue_;
+  DeviceContext& context_;
   const RegionTable& regions_;
+  TcpCounters& counters_;  // the queue's
   Listener* const listener_;
   const EndpointOptions options_;
   const std::uint64_t serial_;

@@ -107,10 +107,13 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
   guard.release();
   if (got < 0) return send_failed(errno);
   const auto sent = static_cast<std::size_t>(got);
-  sender_.advance(sent);
+  counters_.send_calls.add(1);
+  counters_.bytes_sent.add(sent);
+  counters_.frames_sent.add(sender_.advance(sent));
   if (sender_.announced_ack() == receiver_.applied()) unacked_bytes_ = 0;
   budget -= std::min(budget, sent);
   blocked_ = sent < offered;  // the kernel noted that we wait for room
+  if (blocked_) counters_.blocked_sends.add(1);
   return true;
 }
 
@@ -129,7 +132,10 @@ void TcpEndpoint::response_lost() {
 bool TcpEndpoint::send_failed(int error) {
   if (error == EINTR) return true;
   blocked_ = true;
-  if (error == EAGAIN) return false;
+  if (error == EAGAIN) {
+    counters_.blocked_sends.add(1);
+    return false;
+  }
   send_error_ = error;
   readable_ = hung_up_ = true;  // the peer may have said why before it went
   return false;
@@ -183,6 +189,8 @@ bool TcpEndpoint::read_some(std::size_t& budget) {
   const auto bytes = static_cast<std::size_t>(got);
   const std::size_t asked = space[0].iov_len + (count > 1 ? space[1].iov_len : 0);
   received_ = true;
+  counters_.receive_calls.add(1);
+  counters_.bytes_received.add(bytes);
   budget -= std::min(budget, bytes);
   // A short read emptied the socket; what comes later is a new edge of epoll's.
   if (bytes < asked && !hung_up_) readable_ = false;
@@ -204,6 +212,7 @@ void TcpEndpoint::receive_failed(int error) {
 
 void TcpEndpoint::act_on(const Arrival& arrival, EventSink& sink) {
   const FrameHeader& header = arrival.header;
+  counters_.frames_received.add(1);
   switch (header.type) {
     case FrameType::kHello:
       CHECK(false, "the receiver lets no hello through");
@@ -235,10 +244,17 @@ void TcpEndpoint::act_on(const Arrival& arrival, EventSink& sink) {
     case FrameType::kAck:
       return;
     case FrameType::kError:
-      return end(Status(static_cast<Code>(header.immediate), "refused by the peer"));
+      return end(refused_by_peer(static_cast<Code>(header.immediate)));
     case FrameType::kClose:
       return lost("closed by the peer", 0);
   }
+}
+
+Status TcpEndpoint::refused_by_peer(Code code) const {
+  if (state_ != State::kGreeting || code != Code::kUnauthenticated)
+    return Status(code, "refused by the peer");
+  return Status(code, "refused by the peer: no endpoint there waits for this token")
+      .with_hint("a token serves one connection; accept() comes before connect()");
 }
 
 void TcpEndpoint::answer_read(const FrameHeader& request) {
@@ -282,6 +298,7 @@ void TcpEndpoint::acknowledge_if_due(bool idle) {
   const std::uint64_t frames = receiver_.applied() - sender_.announced_ack();
   if (!idle && frames < kAckFrames && unacked_bytes_ < kAckBytes) return;
   CHECK(sender_.push_control({.type = FrameType::kAck}));
+  counters_.acks_sent.add(1);
   flush();
 }
 

@@ -13,15 +13,12 @@
 #include <span>
 
 #include "transport/tcp/queue.h"
-#include "transport/tcp/socket.h"
 
 namespace penstock::tcp {
 namespace {
 
 constexpr std::uint64_t kListening = 0, kTimer = 1;  // epoll tags; the rest are serials
 constexpr int kMaxSocketEvents = 64;
-// Tokens remembered so that their reuse is refused at once instead of at the hello's deadline.
-constexpr std::size_t kMaxUsedTokens = 256;
 
 Status watch(int epoll, int fd, std::uint64_t tag) {
   epoll_event event{};
@@ -54,27 +51,27 @@ Token Listener::Pending::token() const {
   return token;
 }
 
-Result<std::unique_ptr<Listener>> Listener::create(UniqueFd socket, TimeNs hello_timeout_ns,
-                                                   const Clock& clock) {
+Result<std::unique_ptr<Listener>> Listener::create(UniqueFd socket, const Options& options,
+                                                   TcpCounters& counters, const Clock& clock) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return Status::system("create an epoll descriptor", errno);
   UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer.valid()) return Status::system("create a timer descriptor", errno);
   PENSTOCK_RETURN_IF_ERROR(watch(epoll.get(), socket.get(), kListening));
   PENSTOCK_RETURN_IF_ERROR(watch(epoll.get(), timer.get(), kTimer));
-  return std::unique_ptr<Listener>(
-      new Listener(std::move(socket), std::move(epoll), std::move(timer), hello_timeout_ns, clock));
+  return std::unique_ptr<Listener>(new Listener(std::move(socket), std::move(epoll),
+                                                std::move(timer), options, counters, clock));
 }
 
-Listener::Listener(UniqueFd socket, UniqueFd epoll, UniqueFd timer, TimeNs hello_timeout_ns,
-                   const Clock& clock)
+Listener::Listener(UniqueFd socket, UniqueFd epoll, UniqueFd timer, const Options& options,
+                   TcpCounters& counters, const Clock& clock)
     : socket_(std::move(socket)),
       epoll_(std::move(epoll)),
       timer_(std::move(timer)),
-      hello_timeout_ns_(hello_timeout_ns),
-      clock_(clock) {
+      options_(options),
+      clock_(clock),
+      counters_(counters) {
   pending_.reserve(kMaxPending);
-  used_.reserve(kMaxUsedTokens);
 }
 
 Status Listener::await(const Token& token, TcpQueue& queue, std::uint64_t serial) {
@@ -83,9 +80,6 @@ Status Listener::await(const Token& token, TcpQueue& queue, std::uint64_t serial
     if (same(waiting.token, token))
       return Status(Code::kAlreadyExists, "accept: another endpoint waits for this token");
   waiting_.push_back({token, &queue, serial});
-  std::erase_if(pending_, [this](Pending& early) REQUIRES(mutex_) {
-    return early.complete() && match(early) == Fate::kHandedOver;
-  });
   return {};
 }
 
@@ -116,21 +110,19 @@ std::size_t Listener::accept_all() {
   for (std::size_t taken = 0; taken < kMaxPending; ++taken) {
     UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) return taken;  // none left, or none that lived; out of descriptors: later
-    if (set_connection_options(fd.get()).ok()) admit(std::move(fd));
+    if (set_connection_options(fd.get(), options_.sockets).ok()) admit(std::move(fd));
   }
   return kMaxPending;
 }
 
 void Listener::admit(UniqueFd fd) {
-  if (pending_.size() == kMaxPending) {
-    // The oldest of those that never finished their hello makes room, else the oldest.
-    auto oldest = std::find_if(pending_.begin(), pending_.end(),
-                               [](const Pending& p) { return !p.complete(); });
-    pending_.erase(oldest == pending_.end() ? pending_.begin() : oldest);
+  if (pending_.size() == kMaxPending) {  // the oldest makes room
+    counters_.connections_refused.add(1);
+    pending_.erase(pending_.begin());
   }
   Pending pending;
   pending.serial = next_serial_++;
-  pending.deadline_ns = clock_.now_ns() + hello_timeout_ns_;
+  pending.deadline_ns = clock_.now_ns() + options_.hello_timeout_ns;
   pending.fd = std::move(fd);
   if (watch(epoll_.get(), pending.fd.get(), pending.serial).ok())
     pending_.push_back(std::move(pending));
@@ -142,6 +134,7 @@ std::size_t Listener::read_pending(std::uint64_t serial) {
   if (found == pending_.end()) return 0;
   const Fate fate = read_hello(*found);
   if (fate == Fate::kRefuse) answer_refusal(found->fd.get());
+  if (fate == Fate::kRefuse || fate == Fate::kDrop) counters_.connections_refused.add(1);
   if (fate != Fate::kKeep) pending_.erase(found);
   return 1;
 }
@@ -159,7 +152,7 @@ Listener::Fate Listener::read_hello(Pending& pending) {
     if (parse_header(header, pending.hello) != nullptr || pending.hello.type != FrameType::kHello)
       return Fate::kDrop;
   }
-  if (!pending.complete()) return Fate::kKeep;
+  if (pending.received < kHelloBytes) return Fate::kKeep;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pending.fd.get(), nullptr);
   return match(pending);
 }
@@ -169,32 +162,23 @@ Listener::Fate Listener::match(Pending& pending) {
   std::size_t found = waiting_.size();
   for (std::size_t i = 0; i < waiting_.size(); ++i)  // all of them, whichever matches
     if (same(waiting_[i].token, token)) found = i;
-  if (found < waiting_.size()) {
-    hand_over(pending, found);
-    return Fate::kHandedOver;
-  }
-  const bool used = std::any_of(used_.begin(), used_.end(),
-                                [&](const Token& other) { return same(other, token); });
-  return used ? Fate::kRefuse : Fate::kKeep;
+  if (found == waiting_.size()) return Fate::kRefuse;
+  hand_over(pending, found);
+  return Fate::kHandedOver;
 }
 
 void Listener::hand_over(Pending& pending, std::size_t waiting) {
   const Waiting entry = waiting_[waiting];
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
-  if (used_.size() < kMaxUsedTokens)
-    used_.push_back(entry.token);
-  else
-    used_[used_at_++ % kMaxUsedTokens] = entry.token;
   entry.queue->hand_over({entry.serial, std::move(pending.fd), pending.hello.immediate});
 }
 
 std::size_t Listener::expire() {
   const TimeNs now_ns = clock_.now_ns();
-  return std::erase_if(pending_, [now_ns](const Pending& pending) {
-    if (now_ns < pending.deadline_ns) return false;
-    if (pending.complete()) answer_refusal(pending.fd.get());
-    return true;
-  });
+  const std::size_t overdue = std::erase_if(
+      pending_, [now_ns](const Pending& pending) { return now_ns >= pending.deadline_ns; });
+  counters_.connections_refused.add(overdue);
+  return overdue;
 }
 
 void Listener::set_timer() {

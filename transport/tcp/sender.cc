@@ -146,7 +146,8 @@ bool Sender::take_back_batch() {
   return true;
 }
 
-void Sender::advance(std::size_t bytes) {
+std::size_t Sender::advance(std::size_t bytes) {
+  std::size_t frames = 0;
   batch_started_ = batch_started_ || bytes > 0;
   while (bytes > 0) {
     CHECK(batch_at_ < batch_end_);
@@ -156,8 +157,11 @@ void Sender::advance(std::size_t bytes) {
     part.iov_len -= taken;
     bytes -= taken;
     batch_bytes_ -= taken;
-    if (part.iov_len == 0) end_frame(ends_[batch_at_++]);
+    if (part.iov_len > 0) break;
+    frames += ends_[batch_at_] != Ends::kNothing;
+    end_frame(ends_[batch_at_++]);
   }
+  return frames;
 }
 
 void Sender::end_frame(Ends ends) {

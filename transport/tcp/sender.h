@@ -67,8 +67,8 @@ class Sender {
   // What to send next: the rest of the batch under way, or a new one whose headers carry `ack`.
   // Empty when there is nothing to send.
   std::span<iovec> batch(std::uint64_t ack);
-  // `bytes` of the batch were taken by the socket.
-  void advance(std::size_t bytes);
+  // `bytes` of the batch were taken by the socket. Returns how many frames they ended.
+  std::size_t advance(std::size_t bytes);
   // Takes a batch back to the queues. False when some of it has left.
   [[nodiscard]] bool take_back_batch();
   // The read that the oldest waiting response answers.
