@@ -11,19 +11,29 @@ namespace {
 // Over this host's loopback interface, on the system's clock, with threads.
 class TcpHarness final : public DeviceHarness {
  public:
+  explicit TcpHarness(const TcpOptions& options) : options_(options) {}
   const Clock& clock() const override { return clock_; }
   Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) override {
-    return open_tcp_device({.advertise_host = {}, .incarnation = incarnation}, clock_);
+    TcpOptions options = options_;
+    options.incarnation = incarnation;
+    return open_tcp_device(options, clock_);
   }
   void step() override { std::this_thread::yield(); }
 
  private:
+  const TcpOptions options_;
   SystemClock clock_;
 };
 
+Provider provider(const char* name, const TcpOptions& options) {
+  return {name, [options] { return std::make_unique<TcpHarness>(options); }};
+}
+
 INSTANTIATE_TEST_SUITE_P(Tcp, DeviceConformance,
-                         testing::Values(Provider{"tcp",
-                                                  [] { return std::make_unique<TcpHarness>(); }}));
+                         testing::Values(provider("tcp", {}),
+                                         provider("tcp_zerocopy", {.advertise_host = {},
+                                                                   .zerocopy = Zerocopy::kOn})),
+                         name_of);
 
 }  // namespace
 }  // namespace penstock::test

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "transport/tcp/counters.h"
+#include "transport/tcp/device.h"
 #include "transport/tcp/region_table.h"
 #include "transport/tcp/socket.h"
 
@@ -39,6 +40,7 @@ struct DeviceContext {
   Places places;
   CounterBook counters;
   SocketOptions sockets;
+  Zerocopy zerocopy = Zerocopy::kOff;
 };
 
 }  // namespace penstock::tcp

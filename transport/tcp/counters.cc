@@ -18,6 +18,8 @@ constexpr Column kColumns[] = {
     {"receive_calls", &TcpCounters::receive_calls},
     {"blocked_sends", &TcpCounters::blocked_sends},
     {"acks_sent", &TcpCounters::acks_sent},
+    {"zerocopy_sends", &TcpCounters::zerocopy_sends},
+    {"zerocopy_copied", &TcpCounters::zerocopy_copied},
     {"connections_refused", &TcpCounters::connections_refused},
 };
 

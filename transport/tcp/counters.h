@@ -34,7 +34,8 @@ struct alignas(64) TcpCounters {
   Tally send_calls, receive_calls;  // that moved bytes
   Tally blocked_sends;              // the socket took less than was offered
   Tally acks_sent;                  // frames of their own; most acknowledgements ride on others
-  Tally connections_refused;        // before an endpoint had them
+  Tally zerocopy_sends, zerocopy_copied;  // calls; and those where the kernel copied after all
+  Tally connections_refused;              // before an endpoint had them
 };
 
 // Lends a block to each owner and adds them all up. Any thread.

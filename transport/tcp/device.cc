@@ -121,6 +121,15 @@ Status check(const TcpOptions& options) {
   return {};
 }
 
+Status set_zerocopy(Zerocopy wanted, DeviceContext& context) {
+  if (wanted == Zerocopy::kOff) return {};
+  context.sockets.zerocopy = knows_zerocopy();
+  if (context.sockets.zerocopy) context.zerocopy = wanted;
+  if (context.sockets.zerocopy || wanted == Zerocopy::kAuto) return {};
+  return Status(Code::kUnsupported, "this kernel has no MSG_ZEROCOPY")
+      .with_hint("use Zerocopy::kAuto or kOff");
+}
+
 Result<std::string> advertised_host(const TcpOptions& options) {
   if (!options.advertise_host.empty()) return resolve_host(options.advertise_host);
   if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
@@ -141,6 +150,7 @@ Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const
   context->sockets = {.send_buffer = static_cast<int>(options.send_buffer_bytes),
                       .receive_buffer = static_cast<int>(options.receive_buffer_bytes),
                       .most_unsent = static_cast<int>(options.most_unsent_bytes)};
+  PENSTOCK_RETURN_IF_ERROR(tcp::set_zerocopy(options.zerocopy, *context));
   PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,
                             tcp::listen_on(options.bind_address, options.port, context->sockets));

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <utility>
 
@@ -34,10 +35,12 @@ TcpEndpoint::TcpEndpoint(TcpQueue& queue, DeviceContext& context, Listener* list
       state_(listener == nullptr ? State::kConnecting : State::kWaiting),
       sender_(options.send_depth),
       receiver_(context.regions, options.scope,
-                listener == nullptr ? Receiver::Side::kConnector : Receiver::Side::kAcceptor) {}
+                listener == nullptr ? Receiver::Side::kConnector : Receiver::Side::kAcceptor),
+      zerocopy_(context.zerocopy) {}
 
 TcpEndpoint::~TcpEndpoint() {
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
+  drop_lent();
   queue_.detach(*this);
   context_.places.give_back();
 }
@@ -81,8 +84,10 @@ void TcpEndpoint::on_socket_events(std::uint32_t epoll_events) {
   if (state_ == State::kConnecting && (epoll_events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
     finish_connect();
   if ((epoll_events & EPOLLOUT) != 0) blocked_ = false;
-  if ((epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
-  if ((epoll_events & EPOLLIN) != 0 || hung_up_) readable_ = true;
+  const bool error = (epoll_events & EPOLLERR) != 0;
+  if (error && zerocopy_.calls() > 0) release_lent();
+  if ((epoll_events & (EPOLLRDHUP | EPOLLHUP)) != 0) hung_up_ = true;
+  if ((epoll_events & EPOLLIN) != 0 || error || hung_up_) readable_ = true;
 }
 
 void TcpEndpoint::check_deadline(TimeNs now_ns) {
@@ -173,7 +178,7 @@ void TcpEndpoint::refuse(const Arrival& arrival) {
 
 void TcpEndpoint::step_refusal() {
   flush();
-  const bool said = !sender_.has_outgoing();
+  const bool said = !sender_.has_outgoing() && !zerocopy_.outstanding();
   if (said || send_error_ != 0 || queue_.now_ns() >= refuse_until_ns_) return end(status_, said);
   discard_input();
 }
@@ -191,9 +196,19 @@ void TcpEndpoint::end(Status status, bool linger) {
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
   status_ = std::move(status).with_peer(peer_);
   state_ = State::kEnding;
+  drop_lent();
   if (linger && fd_.valid()) queue_.linger(std::move(fd_));
   fd_.reset();
   queue_.mark_ready(*this);
+}
+
+// The lent bytes go back to their owner. If the kernel still reads some, a reset makes it stop.
+void TcpEndpoint::drop_lent() {
+  if (fd_.valid() && zerocopy_.outstanding()) {
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    CHECK(::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+  }
+  sender_.release(zerocopy_.calls());
 }
 
 }  // namespace penstock::tcp

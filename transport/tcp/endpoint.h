@@ -20,6 +20,7 @@
 #include "transport/tcp/frame.h"
 #include "transport/tcp/receiver.h"
 #include "transport/tcp/sender.h"
+#include "transport/tcp/zerocopy.h"
 
 namespace penstock::tcp {
 
@@ -100,12 +101,15 @@ class TcpEndpoint final : public Endpoint {
   void refuse(const Arrival& arrival);
   void step_refusal();
   void end(Status status, bool linger = false);
+  void drop_lent();
 
   bool wants_step() const;
   bool owes_ack() const;
   void flush();
   bool flush_batch(std::size_t& budget);
   void response_lost();
+  ssize_t send_batch(std::span<iovec> batch);
+  void release_lent();
   bool send_failed(int error);
   void want_writable(bool wanted);
   void receive(EventSink& sink);
@@ -135,6 +139,7 @@ class TcpEndpoint final : public Endpoint {
   std::string peer_;
   Sender sender_;
   Receiver receiver_;
+  ZerocopyLog zerocopy_;
 
   bool readable_ = false;   // the socket may hold bytes: read before asking epoll
   bool hung_up_ = false;    // the peer will send no more: read to the end

@@ -100,21 +100,40 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
     }
   }
   const std::size_t offered = sender_.batch_left();
-  msghdr message{};
-  message.msg_iov = batch.data();
-  message.msg_iovlen = batch.size();
-  const ssize_t got = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t got = send_batch(batch);
   guard.release();
   if (got < 0) return send_failed(errno);
   const auto sent = static_cast<std::size_t>(got);
   counters_.send_calls.add(1);
   counters_.bytes_sent.add(sent);
-  counters_.frames_sent.add(sender_.advance(sent));
+  counters_.frames_sent.add(sender_.advance(sent, zerocopy_.calls()));
   if (sender_.announced_ack() == receiver_.applied()) unacked_bytes_ = 0;
   budget -= std::min(budget, sent);
   blocked_ = sent < offered;  // the kernel noted that we wait for room
   if (blocked_) counters_.blocked_sends.add(1);
   return true;
+}
+
+ssize_t TcpEndpoint::send_batch(std::span<iovec> batch) {
+  msghdr message{};
+  message.msg_iov = batch.data();
+  message.msg_iovlen = batch.size();
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  if (sender_.batch_is_lent() && zerocopy_.wants(sender_.batch_left(), batch.size())) {
+    const ssize_t got = ::sendmsg(fd_.get(), &message, kFlags | MSG_ZEROCOPY);
+    if (got > 0) {
+      zerocopy_.sent();
+      counters_.zerocopy_sends.add(1);
+    }
+    if (got >= 0 || errno != ENOBUFS) return got;
+    zerocopy_.stop();  // no more memory may be pinned
+  }
+  return ::sendmsg(fd_.get(), &message, kFlags);
+}
+
+void TcpEndpoint::release_lent() {
+  zerocopy_.collect(fd_.get(), counters_);
+  sender_.release(zerocopy_.released());
 }
 
 // The region of a response went away before all of it was sent. The peer is told unless it stands

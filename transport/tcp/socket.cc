@@ -152,7 +152,14 @@ Result<Connecting> start_connect(const SocketAddress& address, const SocketOptio
   return Connecting{std::move(fd), error};
 }
 
+bool knows_zerocopy() {
+  const Result<UniqueFd> fd = open_socket(AF_INET);
+  return fd.ok() && set_option(fd->get(), SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY").ok();
+}
+
 Status set_connection_options(int fd, const SocketOptions& options) {
+  if (options.zerocopy)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY"));
   if (options.most_unsent > 0)
     PENSTOCK_RETURN_IF_ERROR(
         set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.most_unsent, "TCP_NOTSENT_LOWAT"));

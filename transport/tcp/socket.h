@@ -32,11 +32,15 @@ std::string peer_name(int fd);
 // A name or number as a number. Asks the resolver: may take seconds.
 Result<std::string> resolve_host(const std::string& host);
 
-struct SocketOptions {     // all in bytes
+struct SocketOptions {     // bytes
   int send_buffer = 0;     // 0 leaves the kernel's autotuning on
   int receive_buffer = 0;  // likewise
   int most_unsent = 0;     // TCP_NOTSENT_LOWAT; 0: as much as the send buffer holds
+  bool zerocopy = false;   // SO_ZEROCOPY
 };
+
+// Whether the kernel knows SO_ZEROCOPY.
+bool knows_zerocopy();
 
 // A listening socket; kAlreadyExists naming host and port when the port is taken.
 Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port,
