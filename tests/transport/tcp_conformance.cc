@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <thread>
 
 #include "tests/transport/conformance.h"
@@ -25,15 +26,19 @@ class TcpHarness final : public DeviceHarness {
   SystemClock clock_;
 };
 
+constexpr std::array<unsigned char, 32> kSecret = {4, 5, 6};
+
 Provider provider(const char* name, const TcpOptions& options) {
   return {name, [options] { return std::make_unique<TcpHarness>(options); }};
 }
 
-INSTANTIATE_TEST_SUITE_P(Tcp, DeviceConformance,
-                         testing::Values(provider("tcp", {}),
-                                         provider("tcp_zerocopy", {.advertise_host = {},
-                                                                   .zerocopy = Zerocopy::kOn})),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Tcp, DeviceConformance,
+    testing::Values(provider("tcp", {}),
+                    provider("tcp_zerocopy", {.advertise_host = {}, .zerocopy = Zerocopy::kOn}),
+                    provider("tcp_tls",
+                             {.advertise_host = {}, .encrypt = true, .secret = kSecret})),
+    name_of);
 
 }  // namespace
 }  // namespace penstock::test

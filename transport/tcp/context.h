@@ -6,11 +6,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "transport/tcp/counters.h"
 #include "transport/tcp/device.h"
 #include "transport/tcp/region_table.h"
 #include "transport/tcp/socket.h"
+#include "transport/tcp/tls_link.h"
 
 namespace penstock::tcp {
 
@@ -40,6 +42,7 @@ struct DeviceContext {
   Places places;
   CounterBook counters;
   SocketOptions sockets;
+  std::unique_ptr<TlsSetup> tls;  // none: plain
   Zerocopy zerocopy = Zerocopy::kOff;
 };
 

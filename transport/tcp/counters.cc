@@ -20,6 +20,7 @@ constexpr Column kColumns[] = {
     {"acks_sent", &TcpCounters::acks_sent},
     {"zerocopy_sends", &TcpCounters::zerocopy_sends},
     {"zerocopy_copied", &TcpCounters::zerocopy_copied},
+    {"tls_offloaded", &TcpCounters::tls_offloaded},
     {"connections_refused", &TcpCounters::connections_refused},
 };
 

@@ -35,6 +35,7 @@ struct alignas(64) TcpCounters {
   Tally blocked_sends;              // the socket took less than was offered
   Tally acks_sent;                  // frames of their own; most acknowledgements ride on others
   Tally zerocopy_sends, zerocopy_copied;  // calls; and those where the kernel copied after all
+  Tally tls_offloaded;                    // connections for which the kernel encrypts what is sent
   Tally connections_refused;              // before an endpoint had them
 };
 

@@ -111,6 +111,23 @@ class TcpDevice final : public Device {
                                    .max_endpoints = context_->places.most()};
 };
 
+Status check_encryption(const TcpOptions& options) {
+  constexpr std::size_t kLeastSecretBytes = 16;
+  constexpr std::uint64_t kLeastRekeyBytes = std::uint64_t{1} << 16;
+  if (!options.encrypt) return {};
+  if (options.secret.size() < kLeastSecretBytes)
+    return Status(Code::kUnauthenticated,
+                  fmt::format("encrypted data connections need the job secret: {} bytes are not {}",
+                              options.secret.size(), kLeastSecretBytes))
+        .with_hint(tls::kSecretHint);
+  if (options.tls_rekey_bytes < kLeastRekeyBytes)
+    return Status(Code::kInvalidArgument, "tls_rekey_bytes is below 64 KiB");
+  if (options.zerocopy != Zerocopy::kOff)
+    return Status(Code::kInvalidArgument, "what is encrypted is not sent in place")
+        .with_hint("set TcpOptions::zerocopy or encrypt, not both");
+  return {};
+}
+
 Status check(const TcpOptions& options) {
   constexpr std::uint32_t kMaxBuffer = 1U << 30;
   if (options.send_buffer_bytes > kMaxBuffer || options.receive_buffer_bytes > kMaxBuffer ||
@@ -118,7 +135,7 @@ Status check(const TcpOptions& options) {
     return Status(Code::kInvalidArgument, "a socket buffer above 1 GiB");
   if (options.max_endpoints == 0)
     return Status(Code::kInvalidArgument, "a tcp device without endpoints: max_endpoints is 0");
-  return {};
+  return check_encryption(options);
 }
 
 Status set_zerocopy(Zerocopy wanted, DeviceContext& context) {
@@ -151,13 +168,18 @@ Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const
                       .receive_buffer = static_cast<int>(options.receive_buffer_bytes),
                       .most_unsent = static_cast<int>(options.most_unsent_bytes)};
   PENSTOCK_RETURN_IF_ERROR(tcp::set_zerocopy(options.zerocopy, *context));
+  if (options.encrypt) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        context->tls, tcp::TlsSetup::create(options.secret, options.job, options.tls_rekey_bytes));
+  }
   PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,
                             tcp::listen_on(options.bind_address, options.port, context->sockets));
   PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, tcp::bound_port(socket.get()));
   PENSTOCK_ASSIGN_OR_RETURN(
       std::unique_ptr<tcp::Listener> listener,
-      tcp::Listener::create(std::move(socket), {options.hello_timeout_ns, context->sockets},
+      tcp::Listener::create(std::move(socket),
+                            {options.hello_timeout_ns, context->sockets, context->tls.get()},
                             context->counters.lend(), clock));
   return std::unique_ptr<Device>(std::make_unique<tcp::TcpDevice>(
       std::move(context), std::move(listener), tcp::device_address(host, port), clock));

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "transport/api/device.h"
@@ -36,14 +37,23 @@ struct TcpOptions {
   std::uint32_t most_unsent_bytes = 1U << 20;
   // A new connection that has not said hello by then is dropped.
   TimeNs hello_timeout_ns = 5 * kSecond;
-  Zerocopy zerocopy = Zerocopy::kOff;
+  Zerocopy zerocopy = Zerocopy::kOff;  // never with `encrypt`
+  // TLS 1.3 on every connection, both sides with the same secret (16 bytes at least) and job name.
+  // The secret is read while the device opens and not kept. Where the kernel has kTLS it encrypts
+  // what is sent; counters() says for how many connections ("tls_offloaded").
+  bool encrypt = false;
+  std::span<const unsigned char> secret = {};
+  std::string job = "job";
+  // A sending key's life, unless the kernel has it: well below what AES-GCM allows (RFC 8446 §5.5).
+  std::uint64_t tls_rekey_bytes = std::uint64_t{64} << 30;
   // Endpoints at a time, waiting ones included; connect() and accept() refuse more: kExhausted.
   std::uint32_t max_endpoints = 1U << 16;
 };
 
 // Opens the device and starts listening. `clock` outlives it. Errors: kAlreadyExists when the port
 // is taken, kInvalidArgument, kNotFound for an unknown host, kSystem.
-// kUnsupported when the kernel has no MSG_ZEROCOPY and it is kOn.
+// kUnauthenticated when it shall encrypt without a secret, kUnsupported when the kernel has no
+// MSG_ZEROCOPY and it is kOn.
 Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const Clock& clock);
 
 }  // namespace penstock

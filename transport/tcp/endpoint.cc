@@ -62,12 +62,36 @@ void TcpEndpoint::finish_connect() {
   socklen_t length = sizeof error;
   CHECK(::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0);
   if (error != 0) return lost("connect", error);
-  state_ = State::kGreeting;
+  if (context_.tls == nullptr) {
+    state_ = State::kGreeting;
+    return;
+  }
+  tls_ = std::make_unique<TlsLink>(*context_.tls, fd_.get(), TlsLink::Side::kConnecting);
+  state_ = State::kSecuring;
+}
+
+// EPOLLOUT is still asked for, so that each event of the socket brings us here.
+void TcpEndpoint::secure() {
+  switch (tls_->handshake()) {
+    case TlsLink::Progress::kAgain:
+      return;
+    case TlsLink::Progress::kDone:
+      state_ = State::kGreeting;
+      readable_ = true;  // it may have read beyond the handshake
+      counters_.tls_offloaded.add(tls_->offloaded());
+      return;
+    case TlsLink::Progress::kStranger:
+    case TlsLink::Progress::kFailed:
+      return end(tls_->error());
+  }
 }
 
 void TcpEndpoint::adopt(Adoption adoption) {
   if (state_ != State::kWaiting) return;  // closed meanwhile: the socket closes with `adoption`
   fd_ = std::move(adoption.fd);
+  tls_ = std::move(adoption.tls);
+  readable_ = tls_ != nullptr;  // it may have read beyond the hello
+  if (tls_ != nullptr) counters_.tls_offloaded.add(tls_->offloaded());
   peer_ = peer_name(fd_.get());
   state_ = State::kOpen;
   announce_ = true;

@@ -4,9 +4,9 @@
 
 // One connection: a Sender, a Receiver and the socket between them. Thread: the owner of its queue.
 //
-//   kConnecting ─ TCP is up ─▶ kGreeting ─ welcome ─▶ kOpen ─┬─ close, loss, peer's error ─▶
-//   kEnding kWaiting ───────── the listener hands a socket over ──▶──┘└─ the peer misbehaves ─▶
-//   kRefusing ─▶
+//   kConnecting ─ TCP is up ─▶ (kSecuring ─ TLS too ─▶) kGreeting ─ welcome ─▶ kOpen ─┬─ close,
+//   loss, peer's error ─▶ kEnding kWaiting ───────── the listener hands a socket over ──▶──┘└─ the
+//   peer misbehaves ─▶ kRefusing ─▶
 // kRefusing sends the error frame behind the batch under way and reads on so that it arrives;
 // kEnding has no socket and hands out the remaining completions; then kEnded, for ever.
 
@@ -44,6 +44,7 @@ class EventSink {
 struct Adoption {
   std::uint64_t serial = 0;  // of the endpoint
   UniqueFd fd;
+  std::unique_ptr<TlsLink> tls;
   std::uint32_t peer_depth = 0;
 };
 
@@ -85,6 +86,7 @@ class TcpEndpoint final : public Endpoint {
   friend class TcpQueue;  // the links of its ready list
   enum class State : std::uint8_t {
     kConnecting,
+    kSecuring,
     kGreeting,
     kWaiting,
     kOpen,
@@ -97,6 +99,7 @@ class TcpEndpoint final : public Endpoint {
   Status check(const WorkRequest& request) const;
   Sender::Post to_post(const WorkRequest& request) const;
   void finish_connect();
+  void secure();
   void lost(const char* what, int error);
   void refuse(const Arrival& arrival);
   void step_refusal();
@@ -108,6 +111,7 @@ class TcpEndpoint final : public Endpoint {
   void flush();
   bool flush_batch(std::size_t& budget);
   void response_lost();
+  bool kernel_sends() const { return tls_ == nullptr || tls_->offloaded(); }
   ssize_t send_batch(std::span<iovec> batch);
   void release_lent();
   bool send_failed(int error);
@@ -136,6 +140,7 @@ class TcpEndpoint final : public Endpoint {
 
   State state_;
   UniqueFd fd_;
+  std::unique_ptr<TlsLink> tls_;  // none: plain
   std::string peer_;
   Sender sender_;
   Receiver receiver_;

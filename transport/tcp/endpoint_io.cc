@@ -40,6 +40,7 @@ Event done_event(Opcode opcode) {
 
 bool TcpEndpoint::step(EventSink& sink, std::uint64_t pass) {
   if (state_ == State::kRefusing) step_refusal();
+  if (state_ == State::kSecuring) secure();
   if (state_ == State::kOpen || state_ == State::kGreeting) {
     if (pass != last_pass_) receiver_.release_messages();
     last_pass_ = pass;
@@ -68,6 +69,7 @@ bool TcpEndpoint::owes_ack() const { return receiver_.applied() != sender_.annou
 bool TcpEndpoint::wants_step() const {
   switch (state_) {
     case State::kConnecting:
+    case State::kSecuring:
     case State::kWaiting:
     case State::kEnded:
       return false;
@@ -115,6 +117,7 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
 }
 
 ssize_t TcpEndpoint::send_batch(std::span<iovec> batch) {
+  if (!kernel_sends()) return tls_->send(batch);
   msghdr message{};
   message.msg_iov = batch.data();
   message.msg_iovlen = batch.size();
@@ -141,7 +144,8 @@ void TcpEndpoint::release_lent() {
 void TcpEndpoint::response_lost() {
   constexpr const char* kWhat = "a region that went away while the peer read it";
   const std::uint64_t sequence = sender_.oldest_response();
-  if (!sender_.take_back_batch()) return end(Status(Code::kStale, kWhat));
+  if ((tls_ != nullptr && tls_->committed()) || !sender_.take_back_batch())
+    return end(Status(Code::kStale, kWhat));
   refuse({.kind = Arrival::Kind::kRefused,
           .code = Code::kStale,
           .what = kWhat,
@@ -199,7 +203,8 @@ bool TcpEndpoint::read_some(std::size_t& budget) {
   iovec space[2];
   const int count = receiver_.prepare(space, budget);
   if (count == 0) return true;  // next() says why
-  const ssize_t got = ::readv(fd_.get(), space, count);
+  const ssize_t got = tls_ != nullptr ? tls_->receive({space, static_cast<std::size_t>(count)})
+                                      : ::readv(fd_.get(), space, count);
   receiver_.commit(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   if (got <= 0) {
     receive_failed(got == 0 ? 0 : errno);
@@ -212,7 +217,8 @@ bool TcpEndpoint::read_some(std::size_t& budget) {
   counters_.bytes_received.add(bytes);
   budget -= std::min(budget, bytes);
   // A short read emptied the socket; what comes later is a new edge of epoll's.
-  if (bytes < asked && !hung_up_) readable_ = false;
+  const bool emptied = tls_ != nullptr ? tls_->drained() : bytes < asked;
+  if (emptied && !hung_up_) readable_ = false;
   return true;
 }
 
@@ -223,6 +229,7 @@ void TcpEndpoint::receive_failed(int error) {
     if (send_error_ != 0) lost("send", send_error_);
     return;
   }
+  if (error == EPROTO && tls_ != nullptr) return end(tls_->error());
   if (error != 0) return lost("receive", error);
   lost(receiver_.inside_frame() ? "the peer closed in the middle of a frame"
                                 : "the peer closed the connection",
@@ -273,7 +280,9 @@ Status TcpEndpoint::refused_by_peer(Code code) const {
   if (state_ != State::kGreeting || code != Code::kUnauthenticated)
     return Status(code, "refused by the peer");
   return Status(code, "refused by the peer: no endpoint there waits for this token")
-      .with_hint("a token serves one connection; accept() comes before connect()");
+      .with_hint(
+          "a token serves one connection; accept() comes before connect(); both sides encrypt or "
+          "none");
 }
 
 void TcpEndpoint::answer_read(const FrameHeader& request) {

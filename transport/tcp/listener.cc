@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
@@ -36,11 +37,15 @@ bool same(const Token& a, const Token& b) {
 }
 
 // Best effort: a stranger that does not take the answer does not get one.
-void answer_refusal(int fd) {
+void answer_refusal(int fd, TlsLink* tls) {
   FrameHeader header{.type = FrameType::kError,
                      .immediate = static_cast<std::uint32_t>(Code::kUnauthenticated)};
   seal(header);
-  if (::send(fd, &header, sizeof header, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) ::shutdown(fd, SHUT_WR);
+  const iovec part{&header, sizeof header};
+  const ssize_t sent = tls != nullptr && !tls->offloaded()
+                           ? tls->send({&part, 1})
+                           : ::send(fd, &header, sizeof header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent > 0) ::shutdown(fd, SHUT_WR);
 }
 
 }  // namespace
@@ -124,6 +129,9 @@ void Listener::admit(UniqueFd fd) {
   pending.serial = next_serial_++;
   pending.deadline_ns = clock_.now_ns() + options_.hello_timeout_ns;
   pending.fd = std::move(fd);
+  if (options_.tls != nullptr)
+    pending.tls =
+        std::make_unique<TlsLink>(*options_.tls, pending.fd.get(), TlsLink::Side::kAccepting);
   if (watch(epoll_.get(), pending.fd.get(), pending.serial).ok())
     pending_.push_back(std::move(pending));
 }
@@ -133,16 +141,37 @@ std::size_t Listener::read_pending(std::uint64_t serial) {
                                   [serial](const Pending& p) { return p.serial == serial; });
   if (found == pending_.end()) return 0;
   const Fate fate = read_hello(*found);
-  if (fate == Fate::kRefuse) answer_refusal(found->fd.get());
+  if (fate == Fate::kRefuse)
+    answer_refusal(found->fd.get(), found->secured ? found->tls.get() : nullptr);
   if (fate == Fate::kRefuse || fate == Fate::kDrop) counters_.connections_refused.add(1);
   if (fate != Fate::kKeep) pending_.erase(found);
   return 1;
 }
 
+Listener::Fate Listener::secure(Pending& pending) {
+  switch (pending.tls->handshake()) {
+    case TlsLink::Progress::kDone:
+      pending.secured = true;
+      return Fate::kKeep;
+    case TlsLink::Progress::kAgain:
+      return Fate::kKeep;
+    case TlsLink::Progress::kStranger:
+      return Fate::kRefuse;
+    case TlsLink::Progress::kFailed:
+      return Fate::kDrop;  // TLS told the peer
+  }
+  return Fate::kDrop;
+}
+
 Listener::Fate Listener::read_hello(Pending& pending) {
+  if (pending.tls != nullptr && !pending.secured) {
+    const Fate fate = secure(pending);
+    if (!pending.secured) return fate;
+  }
   // Not one byte more than the hello: what follows belongs to the endpoint.
-  const ssize_t got = ::recv(pending.fd.get(), pending.bytes.data() + pending.received,
-                             kHelloBytes - pending.received, MSG_DONTWAIT);
+  const iovec space{pending.bytes.data() + pending.received, kHelloBytes - pending.received};
+  const ssize_t got = pending.tls != nullptr ? pending.tls->receive({&space, 1})
+                                             : ::readv(pending.fd.get(), &space, 1);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Fate::kKeep;
   if (got <= 0) return Fate::kDrop;
   const bool had_header = pending.received >= kHeaderBytes;
@@ -170,7 +199,8 @@ Listener::Fate Listener::match(Pending& pending) {
 void Listener::hand_over(Pending& pending, std::size_t waiting) {
   const Waiting entry = waiting_[waiting];
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
-  entry.queue->hand_over({entry.serial, std::move(pending.fd), pending.hello.immediate});
+  entry.queue->hand_over(
+      {entry.serial, std::move(pending.fd), std::move(pending.tls), pending.hello.immediate});
 }
 
 std::size_t Listener::expire() {

@@ -17,6 +17,7 @@
 #include "transport/tcp/counters.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/socket.h"
+#include "transport/tcp/tls_link.h"
 
 namespace penstock::tcp {
 
@@ -29,6 +30,7 @@ class Listener {
   struct Options {
     TimeNs hello_timeout_ns = 0;
     SocketOptions sockets;
+    const TlsSetup* tls = nullptr;  // outlives the listener; none: plain
   };
   // Owns `socket`, which listens; counts in `counters`, which is its alone.
   static Result<std::unique_ptr<Listener>> create(UniqueFd socket, const Options& options,
@@ -52,7 +54,9 @@ class Listener {
   };
   struct Pending {  // a connection whose hello is incomplete
     UniqueFd fd;
-    std::uint64_t serial = 0;  // of this connection
+    std::unique_ptr<TlsLink> tls;  // above what it uses: goes first
+    bool secured = false;          // its handshake is over
+    std::uint64_t serial = 0;      // of this connection
     TimeNs deadline_ns = 0;
     std::array<std::byte, kHelloBytes> bytes{};
     std::size_t received = 0;
@@ -66,6 +70,7 @@ class Listener {
   std::size_t accept_all() REQUIRES(mutex_);
   void admit(UniqueFd fd) REQUIRES(mutex_);
   Fate read_hello(Pending& pending) REQUIRES(mutex_);
+  Fate secure(Pending& pending) REQUIRES(mutex_);
   Fate match(Pending& pending) REQUIRES(mutex_);
   void hand_over(Pending& pending, std::size_t waiting) REQUIRES(mutex_);
   std::size_t read_pending(std::uint64_t serial) REQUIRES(mutex_);
