@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -120,12 +121,27 @@ TEST(TcpTls, MovesTheSameBytesWhileKeysChange) {
 
 // And not where it cannot: either way the same bytes move (above, and in the conformance suite).
 TEST(TcpTls, HandsTheSendingKeyToTheKernelWhereThatHasTls) {
-  TcpPair pair(encrypted());
+  TcpOptions options = encrypted();
+  options.tls_offload = true;
+  const auto before = std::signal(SIGPIPE, SIG_DFL);
+  SystemClock clock;
+  const auto deadly = open_tcp_device(options, clock);
+  EXPECT_EQ(deadly.status().code(), Code::kInvalidArgument);
+  EXPECT_THAT(deadly.status().what(), HasSubstr("SIGPIPE"));
+  std::signal(SIGPIPE, SIG_IGN);
+  TcpPair pair(options);
   ASSERT_TRUE(pair.connect());
+  std::fill_n(pair.a.bytes.begin(), 500'000, std::byte{7});
+  ASSERT_TRUE(pair.a.write(pair.b, 0, 500'000, 1).ok());
+  ASSERT_TRUE(pair.a.wait_for(Event::kWriteDone).has_value());
+  EXPECT_EQ(pair.a.bytes, pair.b.bytes);
   std::ifstream file("/proc/sys/net/ipv4/tcp_available_ulp");
   const std::set<std::string> known{std::istream_iterator<std::string>(file), {}};
   EXPECT_EQ(pair.a.counter("tls_offloaded"), known.count("tls"));
   EXPECT_EQ(pair.b.counter("tls_offloaded"), known.count("tls"));
+  pair.a.endpoint.reset();
+  pair.b.endpoint.reset();
+  std::signal(SIGPIPE, before);
 }
 
 TEST(TcpTls, StrangersDoNotStopOthers) {

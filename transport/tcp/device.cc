@@ -3,6 +3,7 @@
 #include "transport/tcp/device.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include "transport/base/random.h"
 #include "transport/tcp/context.h"
@@ -122,6 +123,11 @@ Status check_encryption(const TcpOptions& options) {
         .with_hint(tls::kSecretHint);
   if (options.tls_rekey_bytes < kLeastRekeyBytes)
     return Status(Code::kInvalidArgument, "tls_rekey_bytes is below 64 KiB");
+  struct sigaction pipe {};
+  if (options.tls_offload &&
+      (::sigaction(SIGPIPE, nullptr, &pipe) != 0 || pipe.sa_handler == SIG_DFL))
+    return Status(Code::kInvalidArgument, "tls_offload would end this process by SIGPIPE")
+        .with_hint("ignore the signal first: signal(SIGPIPE, SIG_IGN)");
   if (options.zerocopy != Zerocopy::kOff)
     return Status(Code::kInvalidArgument, "what is encrypted is not sent in place")
         .with_hint("set TcpOptions::zerocopy or encrypt, not both");
@@ -170,7 +176,8 @@ Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const
   PENSTOCK_RETURN_IF_ERROR(tcp::set_zerocopy(options.zerocopy, *context));
   if (options.encrypt) {
     PENSTOCK_ASSIGN_OR_RETURN(
-        context->tls, tcp::TlsSetup::create(options.secret, options.job, options.tls_rekey_bytes));
+        context->tls, tcp::TlsSetup::create(options.secret, options.job,
+                                            {options.tls_rekey_bytes, options.tls_offload}));
   }
   PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,

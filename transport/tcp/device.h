@@ -39,11 +39,15 @@ struct TcpOptions {
   TimeNs hello_timeout_ns = 5 * kSecond;
   Zerocopy zerocopy = Zerocopy::kOff;  // never with `encrypt`
   // TLS 1.3 on every connection, both sides with the same secret (16 bytes at least) and job name.
-  // The secret is read while the device opens and not kept. Where the kernel has kTLS it encrypts
-  // what is sent; counters() says for how many connections ("tls_offloaded").
+  // The secret is read while the device opens and not kept.
   bool encrypt = false;
   std::span<const unsigned char> secret = {};
   std::string job = "job";
+  // Lets the kernel encrypt what is sent, where it has kTLS; counters() says for how many
+  // connections ("tls_offloaded"). Such a socket may raise SIGPIPE whatever we ask of it (seen with
+  // Linux 6.1), so the process must not die of that: kInvalidArgument unless it has a handler for
+  // SIGPIPE or ignores it.
+  bool tls_offload = false;
   // A sending key's life, unless the kernel has it: well below what AES-GCM allows (RFC 8446 §5.5).
   std::uint64_t tls_rekey_bytes = std::uint64_t{64} << 30;
   // Endpoints at a time, waiting ones included; connect() and accept() refuse more: kExhausted.

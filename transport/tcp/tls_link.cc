@@ -57,13 +57,12 @@ ssize_t failed_with(int error) {
 }  // namespace
 
 Result<std::unique_ptr<TlsSetup>> TlsSetup::create(std::span<const unsigned char> secret,
-                                                   const std::string& job,
-                                                   std::uint64_t rekey_bytes) {
-  std::unique_ptr<TlsSetup> made(new TlsSetup(rekey_bytes));
+                                                   const std::string& job, const Options& options) {
+  std::unique_ptr<TlsSetup> made(new TlsSetup(options));
   PENSTOCK_ASSIGN_OR_RETURN(made->psk_, tls::PskContext::create(secret, job, kLabel));
   made->socket_method_.reset(make_socket_method());
   if (made->socket_method_ == nullptr) return tls::openssl_error("set up the TLS socket");
-  SSL_CTX_set_options(made->psk_->get(), SSL_OP_ENABLE_KTLS);
+  if (options.offload) SSL_CTX_set_options(made->psk_->get(), SSL_OP_ENABLE_KTLS);
   SSL_CTX_set_read_ahead(made->psk_->get(), 1);
   SSL_CTX_set_default_read_buffer_len(made->psk_->get(), kReadBytes);
   return made;
@@ -80,7 +79,8 @@ TlsLink::Progress TlsLink::handshake() {
       if (got != 1 || first != tls::kHandshakeRecord) return Progress::kStranger;
     }
     // Best effort, before the keys are there: without it the kernel takes none.
-    (void)::setsockopt(fd_, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls");
+    if (setup_.options().offload)
+      (void)::setsockopt(fd_, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls");
     ssl_.reset(side_ == Side::kAccepting ? setup_.psk().new_accepting()
                                          : setup_.psk().new_connecting());
     BIO* bio = BIO_new(setup_.socket_method());
@@ -155,7 +155,7 @@ ssize_t TlsLink::send(std::span<const iovec> parts) {
     offset += static_cast<std::size_t>(put);
     for (; at < parts.size() && offset >= parts[at].iov_len; ++at) offset -= parts[at].iov_len;
     key_bytes_ += static_cast<std::size_t>(put);
-    if (key_bytes_ < setup_.rekey_bytes()) continue;
+    if (key_bytes_ < setup_.options().rekey_bytes) continue;
     // Leaves with the next record.
     CHECK(SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
     key_bytes_ = 0;

@@ -22,18 +22,20 @@ namespace penstock::tcp {
 // What the links of one device share. Must outlive them. Any thread.
 class TlsSetup {
  public:
-  // `rekey_bytes`: a sending key encrypts about so much, then the next one does.
+  struct Options {
+    std::uint64_t rekey_bytes = 0;  // a sending key encrypts about so much, then the next one does
+    bool offload = false;           // to the kernel, if it can
+  };
   static Result<std::unique_ptr<TlsSetup>> create(std::span<const unsigned char> secret,
-                                                  const std::string& job,
-                                                  std::uint64_t rekey_bytes);
+                                                  const std::string& job, const Options& options);
   const tls::PskContext& psk() const { return *psk_; }
   BIO_METHOD* socket_method() const { return socket_method_.get(); }
-  std::uint64_t rekey_bytes() const { return rekey_bytes_; }
+  const Options& options() const { return options_; }
 
  private:
-  explicit TlsSetup(std::uint64_t rekey_bytes) : rekey_bytes_(rekey_bytes) {}
+  explicit TlsSetup(const Options& options) : options_(options) {}
 
-  const std::uint64_t rekey_bytes_;
+  const Options options_;
   std::unique_ptr<tls::PskContext> psk_;
   std::unique_ptr<BIO_METHOD, OpenSslDelete<BIO_meth_free>> socket_method_;
 };
