@@ -10,18 +10,36 @@ Status ucx_error(const UcpApi& api, Code code, const char* what, ucs_status_t st
   return {code, fmt::format("ucx: {}: {}", what, api.ucs_status_string(status))};
 }
 
+namespace {
+
+Status configure(const UcpApi& api, ucp_config_t* config, const std::string& transports) {
+  // Endpoints that survive the death of a peer need transports that promise to notice it; shared
+  // memory does so only when told to.
+  struct Setting {
+    const char* name;
+    const char* value;
+  };
+  const Setting settings[] = {{"TLS", transports.c_str()}, {"MM_ERROR_HANDLING", "y"}};
+  for (const Setting& setting : settings) {
+    if (*setting.value == '\0') continue;
+    const ucs_status_t status = api.ucp_config_modify(config, setting.name, setting.value);
+    if (status != UCS_OK)
+      return ucx_error(api, Code::kInvalidArgument, "setting its transports", status);
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Context>> Context::open(const UcpApi& api, const std::string& transports) {
   ucp_config_t* config = nullptr;
   ucs_status_t status = api.ucp_config_read(nullptr, nullptr, &config);
   if (status != UCS_OK)
     return ucx_error(api, Code::kInvalidArgument, "reading its environment", status)
         .with_hint("check the UCX_… environment variables");
-  if (!transports.empty()) {
-    status = api.ucp_config_modify(config, "TLS", transports.c_str());
-    if (status != UCS_OK) {
-      api.ucp_config_release(config);
-      return ucx_error(api, Code::kInvalidArgument, "setting its transports", status);
-    }
+  if (Status bad = configure(api, config, transports); !bad.ok()) {
+    api.ucp_config_release(config);
+    return bad;
   }
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED;
