@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <string_view>
+
 namespace penstock::ucx {
 
 Status ucx_error(const UcpApi& api, Code code, const char* what, ucs_status_t status) {
@@ -12,21 +15,26 @@ Status ucx_error(const UcpApi& api, Code code, const char* what, ucs_status_t st
 
 namespace {
 
+// Whether a list as in UCX_TLS may choose shared memory; "^" lists what not to choose.
+bool may_share_memory(std::string_view transports) {
+  if (transports.empty() || transports.starts_with('^')) return true;
+  for (const char* name : {"all", "sm", "shm", "mm", "posix", "sysv", "xpmem"})
+    if ((fmt::format(",{},", transports)).find(fmt::format(",{},", name)) != std::string::npos)
+      return true;
+  return false;
+}
+
 Status configure(const UcpApi& api, ucp_config_t* config, const std::string& transports) {
-  // Endpoints that survive the death of a peer need transports that promise to notice it; shared
-  // memory does so only when told to.
-  struct Setting {
-    const char* name;
-    const char* value;
-  };
-  const Setting settings[] = {{"TLS", transports.c_str()}, {"MM_ERROR_HANDLING", "y"}};
-  for (const Setting& setting : settings) {
-    if (*setting.value == '\0') continue;
-    const ucs_status_t status = api.ucp_config_modify(config, setting.name, setting.value);
-    if (status != UCS_OK)
-      return ucx_error(api, Code::kInvalidArgument, "setting its transports", status);
-  }
-  return {};
+  ucs_status_t status = UCS_OK;
+  if (!transports.empty()) status = api.ucp_config_modify(config, "TLS", transports.c_str());
+  const char* from_environment = std::getenv("UCX_TLS");
+  const bool ours = !transports.empty() || from_environment == nullptr;
+  // Endpoints that outlive their peer need transports that promise to notice its death. Shared
+  // memory does so only when told to; told without it, UCX warns of a setting it has no use for.
+  if (status == UCS_OK && may_share_memory(ours ? transports : std::string(from_environment)))
+    status = api.ucp_config_modify(config, "MM_ERROR_HANDLING", "y");
+  if (status == UCS_OK) return {};
+  return ucx_error(api, Code::kInvalidArgument, "setting its transports", status);
 }
 
 }  // namespace
