@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <thread>
 
 #include "tests/transport/conformance.h"
@@ -29,14 +30,61 @@ class UcxHarness final : public DeviceHarness {
   SystemClock clock_;
 };
 
-Provider over(const char* name, const char* transports) {
-  return {name, [transports] { return std::make_unique<UcxHarness>(transports); }};
+struct Transports {
+  const char* name;
+  const char* list;  // as UcxOptions::transports
+};
+constexpr Transports kTcp{"tcp", "tcp,self"};
+constexpr Transports kShm{"shm", "posix,sysv,cma,self"};
+constexpr Transports kRdma{"rdma", "rc_verbs,ud_verbs,self"};
+
+Status opens(const Transports& transports) {
+  const SystemClock clock;
+  UcxOptions options;
+  options.transports = transports.list;
+  return open_ucx_device(options, clock).status();
 }
 
-INSTANTIATE_TEST_SUITE_P(UcxTcp, DeviceConformance, testing::Values(over("tcp", "tcp,self")),
+bool has_rdma_device() {
+  std::error_code none;
+  return std::filesystem::directory_iterator("/sys/class/infiniband", none) !=
+         std::filesystem::directory_iterator();
+}
+
+// What of `transports` this host has.
+std::vector<Provider> providers_here(std::initializer_list<Transports> transports) {
+  std::vector<Provider> found;
+  for (const Transports& each : transports) {
+    if (!opens(each).ok()) continue;
+    found.push_back({each.name, [list = each.list] { return std::make_unique<UcxHarness>(list); }});
+  }
+  return found;
+}
+
+std::vector<Provider> rdma_here() {
+  return has_rdma_device() ? providers_here({kRdma}) : std::vector<Provider>();
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DeviceConformance);
+INSTANTIATE_TEST_SUITE_P(Ucx, DeviceConformance, testing::ValuesIn(providers_here({kTcp, kShm})),
                          name_of);
-INSTANTIATE_TEST_SUITE_P(UcxShm, DeviceConformance,
-                         testing::Values(over("shm", "posix,sysv,cma,self")), name_of);
+INSTANTIATE_TEST_SUITE_P(UcxRdma, DeviceConformance, testing::ValuesIn(rdma_here()), name_of);
+
+TEST(UcxConformance, RunsOverTcp) {
+  const Status status = opens(kTcp);
+  if (!status.ok()) GTEST_SKIP() << status.to_string();
+}
+
+TEST(UcxConformance, RunsOverSharedMemory) {
+  const Status status = opens(kShm);
+  if (!status.ok()) GTEST_SKIP() << status.to_string();
+}
+
+TEST(UcxConformance, RunsOverRdma) {
+  if (!has_rdma_device()) GTEST_SKIP() << "no RDMA device here";
+  const Status status = opens(kRdma);
+  if (!status.ok()) GTEST_SKIP() << status.to_string();
+}
 
 }  // namespace
 }  // namespace penstock::test
