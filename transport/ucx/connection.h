@@ -149,6 +149,7 @@ class Connection final : public LineOwner {
   void send(FrameHeader& header, std::span<const std::byte> payload, unsigned flags,
             ucp_send_nbx_callback_t callback, void* user, bool& under_way);
   void acknowledge_if_due(bool idle);
+  // Frames in: connection_arrivals.cc.
   ucs_status_t take_write(const FrameHeader& header, void* data, std::size_t length, bool rndv);
   ucs_status_t take_response(const FrameHeader& header, void* data, std::size_t length, bool rndv);
   ucs_status_t take_message(const FrameHeader& header, void* data, std::size_t length,
@@ -198,6 +199,8 @@ class Connection final : public LineOwner {
   std::uint64_t arrivals_mask_ = 0;
   std::unique_ptr<Arrival[]> arrivals_;
   std::uint64_t served_ = 0, reported_ = 0, announced_ack_ = 0, unacked_bytes_ = 0;
+
+  std::uint32_t landing_writes_ = 0;
 
   FrameHeader ack_header_;
   bool ack_sending_ = false;

@@ -14,11 +14,6 @@ std::uint64_t make_key(std::uint32_t slot) {
   return (random_u64() & ~std::uint64_t{UINT32_MAX}) | std::uint64_t{1} << 63 | slot;
 }
 
-bool covers(Access has, Access wanted) {
-  return (static_cast<unsigned>(has) & static_cast<unsigned>(wanted)) ==
-         static_cast<unsigned>(wanted);
-}
-
 }  // namespace
 
 RegionTable::RegionTable(Incarnation incarnation, std::uint32_t capacity)
