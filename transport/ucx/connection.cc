@@ -277,7 +277,9 @@ void Connection::end(Status status) {
   state_ = State::kEnding;
   give_up_ns_ = queue_.now_ns() + kCutNs;
   socket_.close();
-  if (line_) worker_->close(std::move(line_));
+  const bool used = posted_ > 0 || served_ > 0 || under_way_ > 0;
+  if (line_ && used) worker_->close(std::move(line_));
+  if (line_) worker_->leave(std::move(line_));
   for (std::uint64_t i = 0; arrivals_ != nullptr && i <= arrivals_mask_; ++i)
     if (void* message = std::exchange(arrivals_[i].message, nullptr))
       api_.ucp_am_data_release(worker_->handle(), message);

@@ -72,8 +72,8 @@ Status Worker::set_up(FrameSink& sink) {
 }
 
 Worker::~Worker() {
-  for (Spare& spare : spares_) close(std::move(spare.line));
-  api_.ucp_worker_destroy(handle_);
+  for (Spare& spare : spares_) spare.line->owner = nullptr;
+  api_.ucp_worker_destroy(handle_);  // and the lines that are left
 }
 
 Result<std::unique_ptr<Line>> Worker::make(std::span<const std::byte> address, LineOwner* owner) {
@@ -127,6 +127,11 @@ void Worker::keep_spare(Spare spare) {
     spares_.erase(spares_.begin());
   }
   spares_.push_back(std::move(spare));
+}
+
+void Worker::leave(std::unique_ptr<Line> line) {
+  line->owner = nullptr;
+  keep_spare({.id = 0, .index = 0, .line = std::move(line)});  // no peer has that number
 }
 
 void Worker::close(std::unique_ptr<Line> line) {
