@@ -9,6 +9,7 @@
 
 #include "transport/auto/device.h"
 #include "transport/tcp/device.h"
+#include "transport/ucx/device.h"
 #include "transport/verbs/device.h"
 
 namespace penstock {
@@ -39,6 +40,14 @@ Opened open_verbs(const DeviceOptions& options, const Clock& clock) {
   return open_verbs_device(verbs, clock);
 }
 
+Opened open_ucx(const DeviceOptions& options, const Clock& clock) {
+  UcxOptions ucx;
+  ucx.bind_address = options.bind_address;
+  ucx.advertise_host = options.advertise_host;
+  ucx.incarnation = options.incarnation;
+  return open_ucx_device(ucx, clock);
+}
+
 Opened open_auto(const DeviceOptions& options, const Clock& clock);
 
 struct Provider {
@@ -51,6 +60,7 @@ constexpr std::array kProviders{
     Provider{ProviderKind::kVerbs, open_verbs, true},
     Provider{ProviderKind::kTcp, open_tcp, true},
     Provider{ProviderKind::kLoopback, open_loopback, false},
+    Provider{ProviderKind::kUcx, open_ucx, false},  // trusts its network more than the others do
     Provider{ProviderKind::kAuto, open_auto, false},
 };
 
