@@ -8,6 +8,7 @@
 #include <array>
 
 #include "transport/auto/device.h"
+#include "transport/shm/device.h"
 #include "transport/tcp/device.h"
 #include "transport/ucx/device.h"
 #include "transport/verbs/device.h"
@@ -22,6 +23,10 @@ Opened open_loopback(const DeviceOptions& options, const Clock& /*clock*/) {
     return Status(Code::kInvalidArgument, "loopback connects nodes of one process only")
         .with_hint("use --transport tcp between processes");
   return options.fabric->create_device(options.incarnation);
+}
+
+Opened open_shm(const DeviceOptions& options, const Clock& clock) {
+  return open_shm_device({.incarnation = options.incarnation}, clock);
 }
 
 Opened open_tcp(const DeviceOptions& options, const Clock& clock) {
@@ -57,6 +62,7 @@ struct Provider {
 };
 // Fastest first: the order in which auto tries them.
 constexpr std::array kProviders{
+    Provider{ProviderKind::kShm, open_shm, true},
     Provider{ProviderKind::kVerbs, open_verbs, true},
     Provider{ProviderKind::kTcp, open_tcp, true},
     Provider{ProviderKind::kLoopback, open_loopback, false},

@@ -34,6 +34,8 @@ class DeviceHarness {
   virtual Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) = 0;
   // Lets time pass and the network move; called after everything was polled once.
   virtual void step() = 0;
+  // Does memory() take its bytes from Device::allocate_memory(), instead of this process's heap?
+  virtual bool allocates() const { return false; }
   // May owner threads run at the same time, and sleep on descriptors?
   virtual bool threads() const { return true; }
   // What the provider still holds once all devices are gone; empty if nothing.
@@ -84,7 +86,9 @@ struct Link {
 };
 
 struct Memory {
-  std::vector<std::byte> bytes;
+  std::vector<std::byte> heap;              // where the bytes live, or
+  std::unique_ptr<MemoryRegion> allocated;  // the device's; they go with the device
+  std::span<std::byte> bytes;
   std::unique_ptr<MemoryRegion> region;
   RemoteRegion remote;
 };
