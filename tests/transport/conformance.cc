@@ -188,6 +188,16 @@ void DeviceConformance::drop(End& end) {
   end.dropped_at = end.lane->seen.size();
 }
 
+Result<std::shared_ptr<RemoteMapping>> DeviceConformance::map(End& end, const RemoteRegion& remote,
+                                                              Access access) {
+  Result<std::shared_ptr<RemoteMapping>> mapped = end.endpoint->map(remote, access);
+  EXPECT_TRUE(until([&] {
+    if (mapped.ok() && *mapped == nullptr) mapped = end.endpoint->map(remote, access);
+    return !mapped.ok() || *mapped != nullptr;
+  }));
+  return mapped;
+}
+
 Status DeviceConformance::post(End& end, std::span<const WorkRequest> work) {
   Status status = end.endpoint->post(work);
   if (status.ok()) {

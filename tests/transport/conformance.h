@@ -128,6 +128,9 @@ class DeviceConformance : public testing::TestWithParam<Provider> {
   Link link(EndpointOptions options = {}) { return link(lane_a(), lane_b(), options, options); }
   void drop(End& end);  // destroys the endpoint at once
 
+  // Endpoint::map(), asked until the peer has answered.
+  Result<std::shared_ptr<RemoteMapping>> map(End& end, const RemoteRegion& remote, Access access);
+
   Status post(End& end, std::span<const WorkRequest> work);
   Status post(End& end, const WorkRequest& work) { return post(end, {&work, 1}); }
 

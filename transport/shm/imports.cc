@@ -24,9 +24,10 @@ class ShmMapping final : public RemoteMapping {
 
 const Imports::Region* Imports::find(std::uint64_t key) {
   Region& region = regions_[slot_of(key)];
-  if (region.key == key) return &region;
+  if (region.asked && region.key == key) return &region;
   region = {};
   region.key = key;
+  region.asked = true;
   return nullptr;
 }
 

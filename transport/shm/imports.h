@@ -19,7 +19,7 @@ class Imports {
  public:
   struct Region {
     std::uint64_t key = 0;
-    bool answered = false;
+    bool asked = false, answered = false;
     Code code = Code::kOk;  // why the peer gives us nothing
     Access access{};
     std::uint64_t length = 0;
