@@ -42,9 +42,7 @@ struct ShmSide {
       : device(open_shm_device({}, clock).value()),
         queue(device->create_completion_queue(64).value()) {}
 
-  void accept(const Token& token) {
-    endpoint = device->accept(*queue, with_token(token)).value();
-  }
+  void accept(const Token& token) { endpoint = device->accept(*queue, with_token(token)).value(); }
   void connect(const std::string& address, const Token& token) {
     endpoint = device->connect(*queue, address, with_token(token)).value();
   }

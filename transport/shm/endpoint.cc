@@ -254,7 +254,7 @@ void ShmEndpoint::end(Status status) {
   if (state_ >= State::kEnding) return;
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
   if (state_ == State::kOpen) {
-    take_acknowledgements();
+    (void)take_acknowledgements();
     publish();
     queue_.unwatch(peer_->socket.get());
     // The peer reads to the end of what was sent and answers by doing the same; until then its

@@ -86,7 +86,7 @@ class ShmEndpoint final : public Endpoint {
   int socket() const { return peer_ != nullptr ? peer_->socket.get() : socket_.get(); }
 
   // Its traffic.
-  void take_acknowledgements();
+  bool take_acknowledgements();  // false: the peer cannot have consumed that
   void run_posts();
   Run run(Sender::Post& post, std::size_t& budget);
   Run run_bytes(Sender::Post& post, std::size_t& budget);

@@ -43,7 +43,7 @@ void ShmEndpoint::step(EventSink& sink, std::uint64_t pass) {
       sink.emit({.event = Event::kConnected, .endpoint = options_.id, .message = {}});
     }
     if (announce_) return;
-    take_acknowledgements();
+    if (!take_acknowledgements()) refuse(Code::kProtocol, "the peer consumed what was never sent");
     retire(sink);
     take_mail();
   }
@@ -87,13 +87,12 @@ void ShmEndpoint::set_asleep(std::uint64_t sleep) {
                             sleep != 0 ? std::memory_order_seq_cst : std::memory_order_relaxed);
 }
 
-void ShmEndpoint::take_acknowledgements() {
+bool ShmEndpoint::take_acknowledgements() {
   // Pairs with the peer's publish(): its answers are complete.
   const std::uint64_t consumed = peer_->segment.words().consumed.load(std::memory_order_acquire);
-  if (consumed == sender_.acked()) return;
+  if (consumed == sender_.acked()) return true;
   stuck_ = false;
-  if (!sender_.acknowledge(consumed, peer_->segment) && !leaving_)
-    leave(Status(Code::kProtocol, "the peer consumed what was never sent"));
+  return sender_.acknowledge(consumed, peer_->segment);
 }
 
 void ShmEndpoint::run_posts() {
