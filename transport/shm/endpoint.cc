@@ -86,7 +86,7 @@ bool ShmEndpoint::send(const Message& message, std::span<const int> fds) {
   const int error = send_message(socket(), message, fds);
   if (error == 0) {
     own_.words().mail.store(++mail_sent_, std::memory_order_seq_cst);
-    if (state_ == State::kOpen) publish();
+    if (state_ == State::kOpen) ring();
     return true;
   }
   look_ = true;  // a peer that is gone may have said why
@@ -256,6 +256,7 @@ void ShmEndpoint::end(Status status) {
   if (state_ == State::kOpen) {
     (void)take_acknowledgements();
     publish();
+    ring();
     queue_.unwatch(peer_->socket.get());
     // The peer reads to the end of what was sent and answers by doing the same; until then its
     // copies into our regions are waited for.

@@ -94,6 +94,7 @@ class ShmEndpoint final : public Endpoint {
   Run push_pieces(Sender::Post& post, std::size_t& budget);
   Run violate(Code code, const char* what);
   void publish();
+  void ring();
   void retire(EventSink& sink);
   void complete(const Sender::Post& post, Code code, EventSink& sink);
 

@@ -13,10 +13,12 @@ namespace {
 
 // What one endpoint may copy per poll before the others have their turn, and how much at once,
 // which bounds how long a region's owner waits to take it back.
-constexpr std::size_t kCopyBudget = std::size_t{4} << 20;
+constexpr std::size_t kCopyBudget = std::size_t{2} << 20;
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
-// The peer is told of entries as soon as this much was copied, so that both work at once.
+// The peer sees entries as soon as this much was copied, so that both work at once. Waking it is a
+// system call: not before this much, or the end of the step.
 constexpr std::size_t kPublishBytes = std::size_t{16} << 10;
+constexpr std::size_t kRingBytes = std::size_t{512} << 10;
 
 Event done_event(Opcode opcode) {
   switch (opcode) {
@@ -57,6 +59,7 @@ void ShmEndpoint::step(EventSink& sink, std::uint64_t pass) {
   if (state_ == State::kOpen && !leaving_) run_posts();
   if (state_ == State::kOpen) {
     publish();
+    ring();
     retire(sink);
     if (leaving_ && receiver_.finished()) end(Status(status_));
   }
@@ -97,7 +100,7 @@ bool ShmEndpoint::take_acknowledgements() {
 
 void ShmEndpoint::run_posts() {
   std::size_t budget = kCopyBudget;
-  std::size_t told = budget;
+  std::size_t told = budget, rung = budget;
   while (budget > 0 && !stuck_) {
     Sender::Post* const post = sender_.next();
     if (post == nullptr) return;
@@ -108,6 +111,9 @@ void ShmEndpoint::run_posts() {
     if (told - budget < kPublishBytes) continue;
     told = budget;
     publish();
+    if (rung - budget < kRingBytes) continue;
+    rung = budget;
+    ring();
   }
 }
 
@@ -177,13 +183,17 @@ ShmEndpoint::Run ShmEndpoint::violate(Code code, const char* what) {
   return Run::kViolation;
 }
 
-// The peer sees our entries, and what we consumed of its; rings if it sleeps.
+// The peer sees our entries, and what we consumed of its. Whoever publishes rings soon.
 void ShmEndpoint::publish() {
   Words& words = own_.words();
   if (published_ != sender_.pushed())
     words.published.store(published_ = sender_.pushed(), std::memory_order_seq_cst);
   if (answered_ != receiver_.consumed())
     words.consumed.store(answered_ = receiver_.consumed(), std::memory_order_seq_cst);
+}
+
+// Wakes the peer if it sleeps, once for each sleep.
+void ShmEndpoint::ring() {
   const std::uint64_t sleep = peer_->segment.words().asleep.load(std::memory_order_seq_cst);
   if (sleep == 0 || sleep == rung_) return;
   rung_ = sleep;

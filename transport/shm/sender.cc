@@ -47,6 +47,7 @@ bool Sender::push_entry(const Segment& own, Post& post, EntryKind kind, std::siz
   else if (length > 0)
     std::memcpy(own.outgoing(entry.position), local, length);
   own.store(pushed_++, entry);
+  if (kind == EntryKind::kPiece || kind == EntryKind::kRead) needed_ = pushed_;
   if (carries) post.moved += length;
   return true;
 }

@@ -8,8 +8,9 @@
 //   oldest_ ≤ next_ ≤ end_    posts: [oldest_, next_) started, [next_, end_) waiting
 //   acked_ ≤ pushed_          entries of the ring: the peer consumed those below acked_
 //
-// A post is done when it was started completely and the peer consumed the entries up to there. The
-// areas of the segment are given out and come back in the order of the entries.
+// A post is done when it was started completely and the peer consumed every piece and every read up
+// to there. Bytes that are in place and what is in the ring need nobody: they are with the peer.
+// The areas of the segment are given out and come back in the order of the entries.
 
 #include <cstdint>
 #include <memory>
@@ -32,7 +33,7 @@ class Sender {
     std::uint64_t key = 0;
     std::uint64_t offset = 0;
     std::uint64_t moved = 0;  // bytes copied, or handed to the peer in pieces
-    std::uint64_t until = 0;  // done when this many entries were consumed
+    std::uint64_t until = 0;  // done when this many entries were consumed; never decreases
   };
 
   explicit Sender(std::uint32_t depth);
@@ -43,8 +44,7 @@ class Sender {
   // The first post that is not started completely, or null.
   Post* next() { return next_ == end_ ? nullptr : &posts_[next_ & mask_]; }
   bool waiting() const { return next_ != end_; }
-  // Also without an entry of its own a post is done after those before it.
-  void started() { posts_[next_++ & mask_].until = pushed_; }
+  void started() { posts_[next_++ & mask_].until = needed_; }
   const Post* oldest() const { return oldest_ == end_ ? nullptr : &posts_[oldest_ & mask_]; }
   bool oldest_done() const { return oldest_ != next_ && posts_[oldest_ & mask_].until <= acked_; }
   void retire_oldest();
@@ -74,6 +74,7 @@ class Sender {
   std::vector<Record> records_;
   std::uint64_t oldest_ = 0, next_ = 0, end_ = 0;
   std::uint64_t acked_ = 0, pushed_ = 0;
+  std::uint64_t needed_ = 0;                     // behind the last piece or read
   std::uint64_t area_begin_ = 0, area_end_ = 0;  // in use; modulo kAreaBytes
 };
 
