@@ -18,12 +18,12 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -58,8 +58,21 @@ struct Common {
   alignas(64) std::atomic<std::uint32_t> pong{0};
 };
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+// Wall time, and processor time of this process: the latter also tells on a busy machine.
+struct Cost {
+  double wall_s = 0, cpu_s = 0;
+};
+Cost now() {
+  const auto read = [](clockid_t clock) {
+    timespec time{};
+    CHECK(clock_gettime(clock, &time) == 0);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+  };
+  return {read(CLOCK_MONOTONIC), read(CLOCK_PROCESS_CPUTIME_ID)};
+}
+Cost since(const Cost& start) {
+  const Cost end = now();
+  return {end.wall_s - start.wall_s, end.cpu_s - start.cpu_s};
 }
 
 void pin(int index) {
@@ -177,9 +190,9 @@ class Bench {
     std::memset(plain_.bytes().data(), 1, kBytes);
   }
 
-  // Seconds for `count` writes of `bytes`, until the other process has seen the last immediate.
-  double writes(std::size_t bytes, std::size_t count) {
-    const double start = now_s();
+  // Cost of `count` writes of `bytes`, until the other process has seen the last immediate.
+  Cost writes(std::size_t bytes, std::size_t count) {
+    const Cost start = now();
     const std::size_t window = std::clamp(kWindowBytes / bytes, kLeastWindow, kMostWindow);
     std::size_t posted = 0, completed = 0;
     bool answered = false;
@@ -191,36 +204,36 @@ class Bench {
         answered |= event.event == Event::kImmediate;
       });
     }
-    return now_s() - start;
+    return since(start);
   }
-  double copies(std::size_t bytes, std::size_t count) {
-    const double start = now_s();
+  Cost copies(std::size_t bytes, std::size_t count) {
+    const Cost start = now();
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t offset = i % (kBytes / bytes) * bytes;
       std::memcpy(plain_.bytes().data() + offset, side_.region().bytes().data() + offset, bytes);
       asm volatile("" ::: "memory");
     }
-    return now_s() - start;
+    return since(start);
   }
-  double doorbells(std::uint32_t rounds) {
-    const double start = now_s();
+  Cost doorbells(std::uint32_t rounds) {
+    const Cost start = now();
     for (std::uint32_t i = 0; i < rounds; ++i) {
       side_.write(0, i, common_.region, kAnswer);
       for (bool answered = false; !answered;)
         side_.turn([&](const Completion& event) { answered |= event.event == Event::kImmediate; });
     }
-    return now_s() - start;
+    return since(start);
   }
-  double futexes(std::uint32_t rounds) {
+  Cost futexes(std::uint32_t rounds) {
     common_.rounds = rounds;
     common_.ping = common_.pong = 0;
     tell(kFutexes);
-    const double start = now_s();
+    const Cost start = now();
     for (std::uint32_t i = 1; i <= rounds; ++i) {
       set(common_.ping, i);
       wait_for(common_.pong, i);
     }
-    return now_s() - start;
+    return since(start);
   }
   void tell(std::uint32_t what) {
     side_.write(0, 0, common_.region, what);
@@ -236,7 +249,7 @@ class Bench {
 };
 
 struct Row {  // medians, and the lowest and highest ratio
-  double ours, plain, ratio, low, high;
+  double ours_s, plain_s, ratio, low, high, cpu_ratio;
 };
 
 double median(std::vector<double> values) {
@@ -244,27 +257,29 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Row compare(std::size_t repeats, const std::function<double()>& ours,
-            const std::function<double()>& plain) {
+Row compare(std::size_t repeats, const std::function<Cost()>& ours,
+            const std::function<Cost()>& plain) {
   (void)ours();  // warm-up: pages, mappings
   (void)plain();
-  std::vector<double> our_s, plain_s, ratios;
+  std::vector<double> our_s, plain_s, ratios, cpu_ratios;
   for (std::size_t i = 0; i < repeats; ++i) {
-    our_s.push_back(ours());
-    plain_s.push_back(plain());
-    ratios.push_back(our_s.back() / plain_s.back());
+    const Cost our_cost = ours(), plain_cost = plain();
+    our_s.push_back(our_cost.wall_s);
+    plain_s.push_back(plain_cost.wall_s);
+    ratios.push_back(our_cost.wall_s / plain_cost.wall_s);
+    cpu_ratios.push_back(our_cost.cpu_s / plain_cost.cpu_s);
   }
   const auto [low, high] = std::minmax_element(ratios.begin(), ratios.end());
-  return {median(our_s), median(plain_s), median(ratios), *low, *high};
+  return {median(our_s), median(plain_s), median(ratios), *low, *high, median(cpu_ratios)};
 }
 
 int run(Bench& bench, const Settings& settings) {
   fmt::print(
       "shm provider against bare memory, two pinned processes, {},\n"
       "medians of {} interleaved repeats of {} MiB\n\n"
-      "writes with immediate | memcpy\n{:>10} {:>14} {:>14} {:>7} {:>15}\n",
+      "writes with immediate | memcpy\n{:>10} {:>14} {:>14} {:>7} {:>15} {:>12}\n",
       settings.spin ? "spinning" : "sleeping when idle", settings.repeats, settings.mib, "bytes",
-      "penstock GB/s", "memcpy GB/s", "ratio", "range");
+      "penstock GB/s", "memcpy GB/s", "ratio", "range", "cpu ratio");
   bool copy_met = true;
   for (const std::size_t bytes : {4096, 65536, 262144, 1048576, 4194304}) {
     const std::size_t count = std::max<std::size_t>((settings.mib << 20) / bytes, 16);
@@ -272,8 +287,9 @@ int run(Bench& bench, const Settings& settings) {
         settings.repeats, [&] { return bench.writes(bytes, count); },
         [&] { return bench.copies(bytes, count); });
     const double gb = static_cast<double>(bytes * count) * 1e-9;
-    fmt::print("{:>10} {:>14.2f} {:>14.2f} {:>7.2f} {:>7.2f} … {:.2f}\n", bytes, gb / row.ours,
-               gb / row.plain, 1 / row.ratio, 1 / row.high, 1 / row.low);
+    fmt::print("{:>10} {:>14.2f} {:>14.2f} {:>7.2f} {:>8.2f} … {:.2f} {:>12.2f}\n", bytes,
+               gb / row.ours_s, gb / row.plain_s, 1 / row.ratio, 1 / row.high, 1 / row.low,
+               1 / row.cpu_ratio);
     std::fflush(stdout);
     if (bytes >= 262144) copy_met &= 1 / row.ratio >= kCopyBar;
   }
@@ -285,8 +301,8 @@ int run(Bench& bench, const Settings& settings) {
   fmt::print(
       "\nround trip of an immediate {:.2f} us, of a futex {:.2f} us: {:.2f} times ({:.2f} … "
       "{:.2f})\n\nbars: {:.2f} of memcpy {}, {:.1f} futex round trips {}\n",
-      row.ours / kRounds * 1e6, row.plain / kRounds * 1e6, row.ratio, row.low, row.high, kCopyBar,
-      copy_met ? "met" : "MISSED", kRoundTripBar, bell_met ? "met" : "MISSED");
+      row.ours_s / kRounds * 1e6, row.plain_s / kRounds * 1e6, row.ratio, row.low, row.high,
+      kCopyBar, copy_met ? "met" : "MISSED", kRoundTripBar, bell_met ? "met" : "MISSED");
   return copy_met && bell_met ? 0 : 3;
 }
 
