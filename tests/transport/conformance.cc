@@ -192,8 +192,10 @@ Result<std::shared_ptr<RemoteMapping>> DeviceConformance::map(End& end, const Re
                                                               Access access) {
   Result<std::shared_ptr<RemoteMapping>> mapped = end.endpoint->map(remote, access);
   EXPECT_TRUE(until([&] {
-    if (mapped.ok() && *mapped == nullptr) mapped = end.endpoint->map(remote, access);
-    return !mapped.ok() || *mapped != nullptr;
+    if (mapped.status().code() != Code::kTimeout) return true;
+    turn();
+    mapped = end.endpoint->map(remote, access);
+    return false;
   }));
   return mapped;
 }

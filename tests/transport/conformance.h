@@ -36,6 +36,8 @@ class DeviceHarness {
   virtual void step() = 0;
   // Does memory() take its bytes from Device::allocate_memory(), instead of this process's heap?
   virtual bool allocates() const { return false; }
+  // Can map() succeed between two of its devices?
+  virtual bool maps(const Device& device) const { return device.capabilities().maps_remote; }
   // May owner threads run at the same time, and sleep on descriptors?
   virtual bool threads() const { return true; }
   // What the provider still holds once all devices are gone; empty if nothing.

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/shm/endpoint.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -18,6 +19,8 @@ namespace {
 
 // Messages taken from one socket before others have their turn.
 constexpr int kMailBudget = 64;
+// map() waits this long for the peer, who answers when it polls or is woken.
+constexpr TimeNs kMapWaitNs = 250 * kMillisecond;
 
 }  // namespace
 
@@ -165,10 +168,22 @@ Result<std::shared_ptr<RemoteMapping>> ShmEndpoint::map(const RemoteRegion& remo
   ask.kind = MessageKind::kAsk;
   ask.key = remote.key[key_slot(ProviderKind::kShm)];
   ask.to_map = 1;
-  bool must_ask = false;
-  auto mapping = imports_.map(ask.key, access, must_ask);
-  if (must_ask) send(ask);
-  return mapping;
+  const SystemClock clock;
+  const TimeNs until_ns = clock.now_ns() + kMapWaitNs;
+  while (connected()) {
+    bool must_ask = false;
+    auto mapping = imports_.map(ask.key, access, must_ask);
+    if (!mapping.ok() || *mapping != nullptr) return mapping;
+    if (must_ask) send(ask);
+    if (!connected()) break;
+    const TimeNs left_ns = until_ns - clock.now_ns();
+    if (left_ns <= 0) return Status(Code::kTimeout, "map: the peer has not answered yet");
+    pollfd wait{socket(), POLLIN, 0};
+    ::poll(&wait, 1, static_cast<int>(left_ns / kMillisecond) + 1);
+    look_ = true;
+    take_mail();  // answers the peer's questions too: it may be waiting likewise
+  }
+  return status();
 }
 
 void ShmEndpoint::take_mail() {

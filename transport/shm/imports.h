@@ -30,7 +30,7 @@ class Imports {
   // The region of `key`; null when the peer must be asked, which is noted as done.
   const Region* find(std::uint64_t key);
 
-  // As Endpoint::map(). `ask` is set when the peer must be asked.
+  // As Endpoint::map(), null while the peer has not answered. `ask` is set when it must be asked.
   Result<std::shared_ptr<RemoteMapping>> map(std::uint64_t key, Access access, bool& ask);
 
   // A kGrant. kProtocol when it answers nothing, or what it says does not fit together.

@@ -20,11 +20,6 @@ std::uint64_t make_key(std::uint32_t slot) {
 
 }  // namespace
 
-bool covers(Access has, Access wanted) {
-  return (static_cast<unsigned>(has) & static_cast<unsigned>(wanted)) ==
-         static_cast<unsigned>(wanted);
-}
-
 Result<std::unique_ptr<RegionTable>> RegionTable::create(Incarnation incarnation) {
   PENSTOCK_ASSIGN_OR_RETURN(SharedMemory keys,
                             create_shared(kMaxRegions * sizeof(SharedWord), Others::kRead));

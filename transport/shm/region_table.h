@@ -115,7 +115,6 @@ class RegionTable {
   std::vector<std::unique_ptr<Peer>> retired_ GUARDED_BY(peers_mutex_);
 };
 
-bool covers(Access has, Access wanted);
 inline std::uint32_t slot_of(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
 
 }  // namespace penstock::shm
