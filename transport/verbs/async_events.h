@@ -7,6 +7,8 @@
 // Thread: take() on the device's progress thread; the rest from any.
 
 #include <cstddef>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "transport/base/thread_annotations.h"
@@ -17,7 +19,7 @@ namespace penstock::verbs {
 
 class AsyncEvents {
  public:
-  explicit AsyncEvents(Rail& rail) : rail_(rail) {}
+  explicit AsyncEvents(std::span<const std::unique_ptr<Rail>> rails) : rails_(rails) {}
   Status start();  // reading must not block
 
   void add(VerbsQueue& queue);
@@ -27,11 +29,11 @@ class AsyncEvents {
   std::size_t take();
 
  private:
-  std::size_t take_from(ibv_context* context, bool of_port);
-  void act_on(const ibv_async_event& event, bool of_port);
+  std::size_t take_from(const Rail& rail, ibv_context* context);
+  void act_on(const Rail& rail, const ibv_async_event& event, bool of_port);
   void tell(const Notice& notice);
 
-  Rail& rail_;
+  const std::span<const std::unique_ptr<Rail>> rails_;
   mutable Mutex mutex_;
   std::vector<VerbsQueue*> queues_ GUARDED_BY(mutex_);
   int made_ GUARDED_BY(mutex_) = 0;

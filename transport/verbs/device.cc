@@ -35,18 +35,25 @@ class VerbsDevice final : public Device {
                       .max_endpoints = kMaxEndpoints},
         cm_(std::move(cm)),
         rails_(std::move(rails)),
-        address_(device_address({rail().address()})),
+        address_(device_address(addresses(rails_))),
         listener_(api),
-        events_(rail()) {}
+        events_(rails_) {}
 
   Status start() {
-    PENSTOCK_RETURN_IF_ERROR(listener_.listen(rail()));
+    for (const std::unique_ptr<Rail>& rail : rails_)
+      PENSTOCK_RETURN_IF_ERROR(listener_.listen(*rail));
     PENSTOCK_RETURN_IF_ERROR(events_.start());
     epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return Status::system("create an epoll descriptor", errno);
-    for (const int fd : {cm_->fd(), rail().events()->async_fd, rail().verbs()->async_fd}) {
+    std::vector<int> fds{cm_->fd()};
+    for (const std::unique_ptr<Rail>& rail : rails_) {
+      fds.push_back(rail->events()->async_fd);
+      fds.push_back(rail->verbs()->async_fd);
+    }
+    for (const int fd : fds) {
       epoll_event event{};
       event.events = EPOLLIN;
+      // Two ports of one device share what they report through.
       if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0 && errno != EEXIST)
         return Status::system("watch the RDMA device", errno);
     }
@@ -68,7 +75,7 @@ class VerbsDevice final : public Device {
 
   Result<std::unique_ptr<CompletionQueue>> create_completion_queue(std::uint32_t depth) override {
     PENSTOCK_ASSIGN_OR_RETURN(auto queue,
-                              VerbsQueue::create(rail(), clock_, depth, events_.queues_made()));
+                              VerbsQueue::create(rails_, clock_, depth, events_.queues_made()));
     events_.add(*queue);
     return std::unique_ptr<CompletionQueue>(
         std::make_unique<Registered>(std::move(queue), events_));
@@ -79,7 +86,7 @@ class VerbsDevice final : public Device {
     PENSTOCK_RETURN_IF_ERROR(check(options));
     PENSTOCK_ASSIGN_OR_RETURN(const std::vector<IpAddress> peer, parse_device_address(address));
     auto endpoint = make_endpoint(queue, nullptr, options);
-    PENSTOCK_RETURN_IF_ERROR(endpoint->start(peer.front()));
+    PENSTOCK_RETURN_IF_ERROR(endpoint->start(peer));
     return std::unique_ptr<Endpoint>(std::move(endpoint));
   }
 
@@ -132,7 +139,11 @@ class VerbsDevice final : public Device {
                                                const EndpointOptions& options) {
     return std::make_unique<VerbsEndpoint>(inner(queue), context_, listener, options);
   }
-  Rail& rail() const { return *rails_.front(); }
+  static std::vector<IpAddress> addresses(std::span<const std::unique_ptr<Rail>> rails) {
+    std::vector<IpAddress> all;
+    for (const std::unique_ptr<Rail>& rail : rails) all.push_back(rail->address());
+    return all;
+  }
 
   const Clock& clock_;
   const EndpointContext context_;

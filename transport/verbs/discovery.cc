@@ -94,7 +94,7 @@ Result<IpAddress> find_address(const VerbsApi& api, ibv_context* context, const 
 }
 
 Result<std::unique_ptr<Rail>> open_port(const VerbsApi& api, ibv_device* device, int port_number,
-                                        int gid_index, CmChannel& channel) {
+                                        int gid_index, std::size_t index, CmChannel& channel) {
   const std::string name = fmt::format("{}:{}", api.ibv_get_device_name(device), port_number);
   std::unique_ptr<ibv_context, int (*)(ibv_context*)> context(api.ibv_open_device(device),
                                                               api.ibv_close_device);
@@ -113,7 +113,7 @@ Result<std::unique_ptr<Rail>> open_port(const VerbsApi& api, ibv_device* device,
   PENSTOCK_ASSIGN_OR_RETURN(
       const IpAddress address,
       find_address(api, context.get(), name, port, attributes.gid_tbl_len, gid_index));
-  return Rail::open(api, context.release(), name, port, address, channel);
+  return Rail::open(api, context.release(), name, index, port, address, channel);
 }
 
 using Rails = std::vector<std::unique_ptr<Rail>>;
@@ -132,29 +132,31 @@ Result<Rails> open_named(const VerbsApi& api, const DeviceList& devices,
     if (found == nullptr)
       return Status(Code::kNotFound, fmt::format("no RDMA device is called '{}'", wanted.device))
           .with_hint(fmt::format("here are: {}", fmt::join(names, ", ")));
-    PENSTOCK_ASSIGN_OR_RETURN(auto rail,
-                              open_port(api, found, wanted.port, options.gid_index, channel));
+    PENSTOCK_ASSIGN_OR_RETURN(
+        auto rail, open_port(api, found, wanted.port, options.gid_index, rails.size(), channel));
     rails.push_back(std::move(rail));
   }
   return rails;
 }
 
-Result<Rails> open_first_active(const VerbsApi& api, const DeviceList& devices,
-                                const VerbsOptions& options, CmChannel& channel) {
+Result<Rails> open_active(const VerbsApi& api, const DeviceList& devices,
+                          const VerbsOptions& options, CmChannel& channel) {
   constexpr int kMaxPorts = 4;  // nobody builds more into one device
   Rails rails;
   std::vector<std::string> refusals;
   for (int i = 0; i < devices.count(); ++i) {
     for (int port = 1; port <= kMaxPorts; ++port) {
-      auto rail = open_port(api, devices[i], port, options.gid_index, channel);
+      auto rail = open_port(api, devices[i], port, options.gid_index, rails.size(), channel);
       if (rail.ok()) {
         rails.push_back(std::move(*rail));
-        return rails;
+        if (rails.size() == kMaxRails) return rails;
+        continue;
       }
       if (port > 1 && rail.status().code() == Code::kNotFound) break;
       refusals.push_back(rail.status().to_string());
     }
   }
+  if (!rails.empty()) return rails;
   return Status(Code::kUnsupported,
                 fmt::format("no usable RDMA port: {}", fmt::join(refusals, "; ")));
 }
@@ -167,11 +169,10 @@ Result<Rails> open_rails(const VerbsApi& api, const VerbsOptions& options, CmCha
     return Status(Code::kUnsupported, "this host has no RDMA device")
         .with_hint(
             "rdma link shows them; soft-RoCE makes one: rdma link add rxe0 type rxe netdev eth0");
-  if (options.rails.size() > 1)
-    return Status(Code::kUnsupported,
-                  fmt::format("{} rails asked for; this version drives one", options.rails.size()))
-        .with_hint("name one port");
-  return options.rails.empty() ? open_first_active(api, devices, options, channel)
+  if (options.rails.size() > kMaxRails)
+    return Status(Code::kInvalidArgument, fmt::format("{} rails asked for, {} are the most",
+                                                      options.rails.size(), kMaxRails));
+  return options.rails.empty() ? open_active(api, devices, options, channel)
                                : open_named(api, devices, options, channel);
 }
 

@@ -36,22 +36,29 @@ VerbsEndpoint::~VerbsEndpoint() {
     if (!path->drained()) queue_.keep(std::move(path));
   }
   if (messages_.mr != nullptr)
-    CHECK(queue_.rail().api().ibv_dereg_mr(messages_.mr) == 0, "a ring does not deregister");
+    CHECK(queue_.api().ibv_dereg_mr(messages_.mr) == 0, "a ring does not deregister");
+  if (rail_ != nullptr) rail_->rail().health().drop_connection();
   queue_.detach(*this);
 }
 
-Status VerbsEndpoint::start(const IpAddress& peer) {
-  peer_address_ = peer;
-  peer_ = peer.to_string();
+Status VerbsEndpoint::start(const std::vector<IpAddress>& peer) {
+  settle_on(queue_.choose_rail(peer.size()));
+  peer_address_ = peer[rail_->rail().index()];
+  peer_ = peer_address_.to_string();
   PENSTOCK_ASSIGN_OR_RETURN(Path * path, add_path());
-  return path->dial(queue_.cm(), peer, greeting(*path));
+  return path->dial(queue_.cm(), peer_address_, greeting(*path));
+}
+
+void VerbsEndpoint::settle_on(RailQueue& rail) {
+  rail_ = &rail;
+  rail.rail().health().add_connection();
 }
 
 Result<Path*> VerbsEndpoint::add_path() {
   const auto index = static_cast<std::uint8_t>(paths_added_);
   PENSTOCK_ASSIGN_OR_RETURN(
-      paths_[index], Path::create(*this, queue_.rail_queue(),
-                                  index == 0 ? options_.scope : kAnyScope, index, queue_.window()));
+      paths_[index],
+      Path::create(*this, *rail_, index == 0 ? options_.scope : kAnyScope, index, queue_.window()));
   ++paths_added_;
   if (index == 0) PENSTOCK_RETURN_IF_ERROR(make_ring());
   return paths_[index].get();
@@ -69,6 +76,7 @@ Status VerbsEndpoint::make_ring() {
 Greeting VerbsEndpoint::greeting(const Path& path) const {
   Greeting ours;
   ours.path = path.index();
+  ours.rail = static_cast<std::uint8_t>(path.rail().index());
   ours.scoped = options_.scope != kAnyScope;
   ours.incarnation = context_.incarnation;
   ours.window = static_cast<std::uint16_t>(path.window());
@@ -83,7 +91,9 @@ Greeting VerbsEndpoint::greeting(const Path& path) const {
 
 Status VerbsEndpoint::admit(const Greeting& theirs) const {
   const bool next = theirs.path == paths_added_ && paths_up_ == paths_added_;
-  if (!next || (theirs.path > 0 && theirs.incarnation != theirs_.incarnation))
+  const bool same = theirs.path == 0 ||
+                    (theirs.incarnation == theirs_.incarnation && theirs.rail == theirs_.rail);
+  if (!next || !same)
     return Status(Code::kProtocol, "this is not the next queue pair of the connection");
   return {};
 }
@@ -99,7 +109,10 @@ void VerbsEndpoint::adopt(const Adoption& adoption) {
     std::memcpy(&from.storage, address,
                 address->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
     peer_ = from.to_string();
-    if (adoption.greeting.path == 0) theirs_ = adoption.greeting;
+    if (adoption.greeting.path == 0) {
+      theirs_ = adoption.greeting;
+      settle_on(queue_.on_rail(theirs_.rail));
+    }
     Result<Path*> added = add_path();
     status = added.status();
     if (added.ok()) path = *added;
@@ -107,7 +120,7 @@ void VerbsEndpoint::adopt(const Adoption& adoption) {
   if (status.ok()) {
     status = path->answer(adoption.id, greeting(*path), adoption.greeting);
   } else {
-    refuse(queue_.rail().api(), adoption.id, status);
+    refuse(queue_.api(), adoption.id, status);
   }
   if (!status.ok()) end(std::move(status));
 }
@@ -135,12 +148,14 @@ void VerbsEndpoint::on_path_up(Path& path) {
 void VerbsEndpoint::open() {
   if (listener_ != nullptr) listener_->forget(queue_, serial_);
   state_ = State::kOpen;
+  rail_->rail().health().succeed();
   announce_ = true;
   wake();
 }
 
 void VerbsEndpoint::check_deadline(TimeNs now_ns) {
   if (now_ns < deadline_ns()) return;
+  if (state_ == State::kConnecting) on_rail_failed();
   end(Status(Code::kTimeout, state_ == State::kWaiting
                                  ? "accept: no peer named the token before the deadline"
                                  : "connect: no answer before the deadline"));
@@ -163,6 +178,8 @@ void VerbsEndpoint::end(Status status) {
     if (path != nullptr) path->shut();
   wake();
 }
+
+void VerbsEndpoint::on_rail_failed() { rail_->rail().health().fail(queue_.now_ns()); }
 
 void VerbsEndpoint::wake() { queue_.mark_ready(*this); }
 

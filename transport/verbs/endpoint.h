@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One connection: a ring of posts and the paths that carry them. Thread: the owner of its queue.
+// One connection: a ring of posts and the paths that carry them, all on one rail. Thread: the owner
+// of its queue.
 //
 //   kConnecting ─ every path is up ─▶ kOpen ─ close, loss, a violation ─▶ kEnding ─▶ kEnded
 //   kWaiting ─ the listener brings the paths ─▶──┘
@@ -68,7 +69,7 @@ class VerbsEndpoint final : public Endpoint {
   VerbsEndpoint& operator=(const VerbsEndpoint&) = delete;
 
   // Once, right after construction, for a connector.
-  Status start(const IpAddress& peer);
+  Status start(const std::vector<IpAddress>& peer);  // an address for each of its rails
 
   Status post(std::span<const WorkRequest> work) override;
   using Endpoint::post;
@@ -87,10 +88,14 @@ class VerbsEndpoint final : public Endpoint {
   void check_deadline(TimeNs now_ns);
   std::uint64_t serial() const { return serial_; }
   void end(Status status);
-  // The device or its port is gone: every connection over it is.
-  void on_device_lost(const Status& reason) {
-    if (paths_added_ > 0) end(reason);
+  // The rail is gone, and with it every connection over it.
+  void on_rail_lost(const RailQueue& rail, const Status& reason) {
+    if (rail_ != &rail) return;
+    on_rail_failed();
+    end(reason);
   }
+  // The device says the rail, not the peer's program, is at fault.
+  void on_rail_failed();
 
   // For its paths.
   void on_answer(Path& path, const Greeting& theirs);
@@ -129,6 +134,7 @@ class VerbsEndpoint final : public Endpoint {
   std::size_t paths_needed() const { return options_.scope != kAnyScope || theirs_.scoped ? 2 : 1; }
   Result<Path*> add_path();
   Status make_ring();
+  void settle_on(RailQueue& rail);
   Greeting greeting(const Path& path) const;
   Status admit(const Greeting& theirs) const;
   void open();
@@ -153,6 +159,7 @@ class VerbsEndpoint final : public Endpoint {
   const std::uint64_t serial_;
 
   State state_;
+  RailQueue* rail_ = nullptr;  // once the connection is under way
   std::string peer_;
   IpAddress peer_address_;  // where a connector dials
   Greeting theirs_;         // the peer's, of path 0

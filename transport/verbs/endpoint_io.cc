@@ -65,7 +65,7 @@ Status VerbsEndpoint::prepare(const WorkRequest& request, Post& post) {
   if (request.opcode == Opcode::kSend) post.path = 0;
   if (request.opcode != Opcode::kSend && request.length > 0) {
     const RemoteRegion& remote = *request.remote;
-    const std::uint64_t key = remote.key[key_slot(ProviderKind::kVerbs)];
+    const std::uint64_t key = remote.key[key_slot(ProviderKind::kVerbs, rail_->rail().index())];
     post.path = (key & kScopedKey) == 0 && paths_needed() == 2 ? 1 : 0;
     post.remote_key = static_cast<std::uint32_t>(key);
     post.remote = remote.base + request.remote_offset;

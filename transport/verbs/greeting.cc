@@ -36,7 +36,7 @@ std::array<std::byte, Greeting::kBytes> encode(const Greeting& greeting) {
   put(bytes, 4, Greeting::kVersion);
   put(bytes, 5, greeting.path);
   put(bytes, 6, greeting.scoped ? kScoped : std::uint8_t{0});
-  put(bytes, 7, greeting.rails);
+  put(bytes, 7, greeting.rail);
   put(bytes, 8, greeting.token);
   put(bytes, 24, greeting.incarnation);
   put(bytes, 32, greeting.ring_address);
@@ -59,7 +59,7 @@ Result<Greeting> decode_greeting(std::span<const std::byte> bytes) {
   Greeting greeting;
   greeting.path = get<std::uint8_t>(bytes, 5);
   greeting.scoped = (get<std::uint8_t>(bytes, 6) & kScoped) != 0;
-  greeting.rails = get<std::uint8_t>(bytes, 7);
+  greeting.rail = get<std::uint8_t>(bytes, 7);
   greeting.token = get<Token>(bytes, 8);
   greeting.incarnation = get<Incarnation>(bytes, 24);
   greeting.ring_address = get<std::uint64_t>(bytes, 32);

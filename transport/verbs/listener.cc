@@ -30,6 +30,7 @@ void refuse(const VerbsApi& api, rdma_cm_id* id, const Status& reason) {
 }
 
 Status Listener::listen(const Rail& rail) {
+  ++rails_;
   if (api_.rdma_listen(rail.listening(), kBacklog) == 0) return {};
   return Status::system(fmt::format("listen at {}", rail.address().to_string()), errno);
 }
@@ -64,6 +65,7 @@ Status Listener::match(rdma_cm_id* id, const Greeting& greeting) {
   });
   if (found == waiting_.end())
     return Status(Code::kUnauthenticated, "no endpoint waits for this token");
+  if (greeting.rail >= rails_) return Status(Code::kNotFound, "there is no such rail here");
   if (found->next_path != greeting.path)
     return Status(Code::kUnauthenticated, "this token was used already");
   PENSTOCK_RETURN_IF_ERROR(found->queue->hand_over({found->serial, id, greeting}));

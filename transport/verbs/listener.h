@@ -41,6 +41,7 @@ class Listener {
     std::uint8_t next_path = 0;
   };
   Status match(rdma_cm_id* id, const Greeting& greeting) EXCLUDES(mutex_);
+  std::size_t rails_ = 0;
 
   const VerbsApi& api_;
   Mutex mutex_;

@@ -80,8 +80,10 @@ void Path::fail(Slot slot, const ibv_wc& completion) {
   if (slot == Slot::kDrain) drained_ = true;
   if (owner_ == nullptr) return;
   owner_->wake();
-  if (state_ != State::kShut)
-    lost(completion_error(api(), completion.status, completion.vendor_err, owner_->peer()));
+  if (state_ == State::kShut) return;
+  if (completion.status == IBV_WC_RETRY_EXC_ERR || completion.status == IBV_WC_LOC_QP_OP_ERR)
+    owner_->on_rail_failed();
+  lost(completion_error(api(), completion.status, completion.vendor_err, owner_->peer()));
 }
 
 void Path::on_received(const ibv_wc& completion) {

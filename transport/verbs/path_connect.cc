@@ -171,6 +171,7 @@ void Path::on_cm_event(const CmEvent& event) {
     case RDMA_CM_EVENT_UNREACHABLE:
     case RDMA_CM_EVENT_CONNECT_ERROR:
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
+      owner_->on_rail_failed();
       return lost(Status(
           Code::kConnectionLost,
           fmt::format("rdma_cm says {} ({})", api().rdma_event_str(event.type), event.status)));

@@ -23,24 +23,29 @@ constexpr std::uint64_t kIdlePasses = 8;
 
 }  // namespace
 
-Result<std::unique_ptr<VerbsQueue>> VerbsQueue::create(Rail& rail, const Clock& clock,
-                                                       std::uint32_t depth, int vector) {
+Result<std::unique_ptr<VerbsQueue>> VerbsQueue::create(std::span<const std::unique_ptr<Rail>> rails,
+                                                       const Clock& clock, std::uint32_t depth,
+                                                       int vector) {
   const std::uint32_t window = std::clamp(depth, std::uint32_t{1}, Path::kMaxWindow);
   std::unique_ptr<VerbsQueue> self(new VerbsQueue(clock, window));
   self->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   self->wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->epoll_.valid() || !self->wake_.valid())
     return Status::system("create a queue's descriptors", errno);
-  PENSTOCK_ASSIGN_OR_RETURN(self->cm_, CmChannel::create(rail.api()));
-  PENSTOCK_ASSIGN_OR_RETURN(self->rail_queue_, RailQueue::create(rail, vector));
-  for (const int fd : {self->wake_.get(), self->cm_->fd(), self->rail_queue_->fd()})
+  PENSTOCK_ASSIGN_OR_RETURN(self->cm_, CmChannel::create(rails[0]->api()));
+  for (const int fd : {self->wake_.get(), self->cm_->fd()})
     PENSTOCK_RETURN_IF_ERROR(self->watch(fd));
+  for (const std::unique_ptr<Rail>& rail : rails) {
+    PENSTOCK_ASSIGN_OR_RETURN(auto queue, RailQueue::create(*rail, vector));
+    self->rails_.push_back(std::move(queue));
+    PENSTOCK_RETURN_IF_ERROR(self->watch(self->rails_.back()->fd()));
+  }
   return self;
 }
 
 VerbsQueue::~VerbsQueue() {
   CHECK(endpoints_.empty(), "a queue is destroyed before its endpoints");
-  if (cm_ != nullptr && rail_queue_ != nullptr) take_inbox();  // refuses what is left
+  if (!rails_.empty()) take_inbox();  // refuses what is left
   kept_.clear();
 }
 
@@ -55,7 +60,7 @@ std::size_t VerbsQueue::poll(std::span<Completion> out) {
   ++pass_;
   if (inbox_filled_.load(std::memory_order_acquire)) take_inbox();  // pairs with hand_over()
   if (next_deadline_ns_ != kNever && clock_.now_ns() >= next_deadline_ns_) check_deadlines();
-  const bool idle = rail_queue_->take_completions() == 0;
+  const bool idle = take_completions() == 0;
   if (slept_ || pass_ % (idle ? kIdlePasses : kBusyPasses) == 0) take_events();
   EventSink sink(out);
   step_ready(sink);
@@ -73,16 +78,36 @@ void VerbsQueue::step_ready(EventSink& sink) {
 bool VerbsQueue::arm() {
   slept_ = true;
   if (ready_count_ > 0 || inbox_filled_.load(std::memory_order_acquire)) return false;
-  if (!rail_queue_->request_event().ok()) return false;
+  for (const std::unique_ptr<RailQueue>& rail : rails_)
+    if (!rail->request_event().ok()) return false;
   // What came before the request raises no event.
-  return rail_queue_->take_completions() == 0;
+  return take_completions() == 0;
+}
+
+std::size_t VerbsQueue::take_completions() {
+  std::size_t count = 0;
+  for (const std::unique_ptr<RailQueue>& rail : rails_) count += rail->take_completions();
+  return count;
+}
+
+RailQueue& VerbsQueue::choose_rail(std::size_t count) const {
+  const TimeNs now_ns = clock_.now_ns();
+  const auto cost = [now_ns](const std::unique_ptr<RailQueue>& queue) {
+    Rail& rail = queue->rail();
+    const double share = (rail.health().connections() + 1) / rail.limits().speed;
+    const TimeNs until_ns = rail.health().paused(now_ns) ? rail.health().paused_until_ns() : 0;
+    return std::pair(until_ns, share);  // if all are paused, the one whose pause ends first
+  };
+  const auto last = rails_.begin() + static_cast<std::ptrdiff_t>(std::min(count, rails_.size()));
+  return **std::min_element(rails_.begin(), last,
+                            [&](const auto& a, const auto& b) { return cost(a) < cost(b); });
 }
 
 void VerbsQueue::take_events() {
   slept_ = false;
   std::uint64_t count = 0;
   (void)!::read(wake_.get(), &count, sizeof count);
-  rail_queue_->take_events();
+  for (const std::unique_ptr<RailQueue>& rail : rails_) rail->take_events();
   take_cm_events();
 }
 
@@ -93,7 +118,7 @@ void VerbsQueue::take_cm_events() {
 }
 
 Status VerbsQueue::hand_over(const Adoption& adoption) {
-  if (rail().api().rdma_migrate_id(adoption.id, cm_->get()) != 0)
+  if (api().rdma_migrate_id(adoption.id, cm_->get()) != 0)
     return Status::system("hand a connection over", errno);
   {
     MutexLock lock(mutex_);
@@ -135,15 +160,15 @@ void VerbsQueue::take_inbox() {
     if (found != endpoints_.end())
       (*found)->adopt(adoption);
     else
-      refuse(rail().api(), adoption.id,
-             Status(Code::kConnectionLost, "the endpoint no longer waits"));
+      refuse(api(), adoption.id, Status(Code::kConnectionLost, "the endpoint no longer waits"));
   }
 }
 
 void VerbsQueue::act_on(const Notice& notice) {
-  if (notice.cq != nullptr && notice.cq != rail_queue_->cq()) return;
-  if (notice.qp != 0) return rail_queue_->fail(notice.qp, notice.reason);
-  for (VerbsEndpoint* endpoint : endpoints_) endpoint->on_device_lost(notice.reason);
+  RailQueue& rail = *rails_[notice.rail];
+  if (notice.cq != nullptr && notice.cq != rail.cq()) return;
+  if (notice.qp != 0) return rail.fail(notice.qp, notice.reason);
+  for (VerbsEndpoint* endpoint : endpoints_) endpoint->on_rail_lost(rail, notice.reason);
 }
 
 void VerbsQueue::check_deadlines() {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One lane's completion queue: the rail's completions, rdma_cm's events of its endpoints, and which
+// One lane's completion queue: the rails' completions, rdma_cm's events of its endpoints, and which
 // endpoints have something to do. Polling asks the device only; rdma_cm and the inbox are looked at
 // when the descriptor said so, and now and then. Thread: the owner's, except hand_over() and
 // tell().
@@ -21,8 +21,9 @@
 
 namespace penstock::verbs {
 
-// Bad news from the device's event queue. Either number may be what it concerns; 0 is everything.
+// Bad news from a rail's event queue: of one queue pair, of one completion queue, or of everything.
 struct Notice {
+  std::size_t rail = 0;
   std::uint32_t qp = 0;
   const ibv_cq* cq = nullptr;
   Status reason;
@@ -32,8 +33,9 @@ class VerbsQueue final : public CompletionQueue {
  public:
   // `depth` bounds what may arrive on one endpoint before it is polled; `vector` spreads lanes over
   // the device's interrupts.
-  static Result<std::unique_ptr<VerbsQueue>> create(Rail& rail, const Clock& clock,
-                                                    std::uint32_t depth, int vector);
+  static Result<std::unique_ptr<VerbsQueue>> create(std::span<const std::unique_ptr<Rail>> rails,
+                                                    const Clock& clock, std::uint32_t depth,
+                                                    int vector);
   ~VerbsQueue() override;  // its endpoints are gone
   VerbsQueue(const VerbsQueue&) = delete;
   VerbsQueue& operator=(const VerbsQueue&) = delete;
@@ -52,8 +54,12 @@ class VerbsQueue final : public CompletionQueue {
   void mark_ready(VerbsEndpoint& endpoint);
   // Until it is drained.
   void keep(std::unique_ptr<Path> path) { kept_.push_back(std::move(path)); }
-  Rail& rail() const { return rail_queue_->rail(); }
-  RailQueue& rail_queue() const { return *rail_queue_; }
+  RailQueue& on_rail(std::size_t rail) const { return *rails_[rail]; }
+  // Where the next of the first `count` rails' connections goes: to the one with the most link left
+  // for it among those that are not paused.
+  RailQueue& choose_rail(std::size_t count) const;
+  const VerbsApi& api() const { return rails_[0]->rail().api(); }
+  TimeNs now_ns() const { return clock_.now_ns(); }
   CmChannel& cm() const { return *cm_; }
   std::uint32_t window() const { return window_; }  // receives for each path
 
@@ -61,6 +67,7 @@ class VerbsQueue final : public CompletionQueue {
   VerbsQueue(const Clock& clock, std::uint32_t window) : clock_(clock), window_(window) {}
   Status watch(int fd);
   void wake();
+  std::size_t take_completions();
   void take_events();
   void take_cm_events();
   void take_inbox();
@@ -74,7 +81,7 @@ class VerbsQueue final : public CompletionQueue {
   UniqueFd epoll_;
   UniqueFd wake_;  // eventfd: something is in the inbox
   std::unique_ptr<CmChannel> cm_;
-  std::unique_ptr<RailQueue> rail_queue_;
+  std::vector<std::unique_ptr<RailQueue>> rails_;
   std::vector<std::unique_ptr<Path>> kept_;
   std::vector<VerbsEndpoint*> endpoints_;
   VerbsEndpoint* ready_head_ = nullptr;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "transport/base/check.h"
@@ -14,13 +15,37 @@ namespace {
 
 // Reads kept outstanding on one queue pair; more gains nothing and costs the responder memory.
 constexpr int kReads = 16;
+constexpr TimeNs kFirstPauseNs = 500 * kMillisecond;
+constexpr TimeNs kLongestPauseNs = 60 * kSecond;
+constexpr int kMostDoublings = 10;
+
+// Of IBTA's codes for lanes and rate; anything new counts as one lane, the slowest.
+double link_speed(const ibv_port_attr& port) {
+  double lanes = 1;
+  if (port.active_width == 2) lanes = 4;
+  if (port.active_width == 4) lanes = 8;
+  if (port.active_width == 8) lanes = 12;
+  if (port.active_width == 16) lanes = 2;
+  constexpr std::array<double, 8> kGigabits{2.5, 5, 10, 10, 14, 25, 50, 100};
+  double lane = kGigabits[0];
+  for (std::size_t bit = 0; bit < kGigabits.size(); ++bit)
+    if (port.active_speed == 1U << bit) lane = kGigabits[bit];
+  return lanes * lane;
+}
 
 }  // namespace
 
+void RailHealth::fail(TimeNs now_ns) {
+  if (paused(now_ns)) return;  // its other connections fail for the same reason
+  const int before = std::min(failures_.fetch_add(1, std::memory_order_relaxed), kMostDoublings);
+  const TimeNs pause_ns = std::min(kFirstPauseNs << before, kLongestPauseNs);
+  paused_until_ns_.store(now_ns + pause_ns, std::memory_order_relaxed);
+}
+
 Result<std::unique_ptr<Rail>> Rail::open(const VerbsApi& api, ibv_context* own, std::string name,
-                                         std::uint8_t port, const IpAddress& address,
-                                         CmChannel& channel) {
-  std::unique_ptr<Rail> self(new Rail(api, own, std::move(name), port));
+                                         std::size_t index, std::uint8_t port,
+                                         const IpAddress& address, CmChannel& channel) {
+  std::unique_ptr<Rail> self(new Rail(api, own, std::move(name), index, port));
   PENSTOCK_RETURN_IF_ERROR(self->bind(address, channel));
   PENSTOCK_RETURN_IF_ERROR(self->query());
   return self;
@@ -64,6 +89,7 @@ Status Rail::query() {
   limits_.message_bytes = port.max_msg_sz;
   limits_.reads = static_cast<std::uint8_t>(std::min(device.max_qp_rd_atom, kReads));
   limits_.vectors = std::max(verbs()->num_comp_vectors, 1);
+  limits_.speed = link_speed(port);
   return {};
 }
 

@@ -49,6 +49,28 @@ inline void add(RailCounts::Count& count, std::uint64_t by = 1) {
   count.fetch_add(by, std::memory_order_relaxed);
 }
 
+// Who may carry new connections. Any thread.
+class RailHealth {
+ public:
+  // A connection was lost to the rail itself: no new ones until the pause is over. Each failure in
+  // a row doubles it, to at most a minute.
+  void fail(TimeNs now_ns);
+  void succeed() { failures_.store(0, std::memory_order_relaxed); }
+  bool paused(TimeNs now_ns) const {
+    return now_ns < paused_until_ns_.load(std::memory_order_relaxed);
+  }
+  TimeNs paused_until_ns() const { return paused_until_ns_.load(std::memory_order_relaxed); }
+
+  void add_connection() { connections_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_connection() { connections_.fetch_sub(1, std::memory_order_relaxed); }
+  int connections() const { return connections_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<TimeNs> paused_until_ns_{0};
+  std::atomic<int> failures_{0};
+  std::atomic<int> connections_{0};
+};
+
 struct RailLimits {
   std::uint32_t completions = 0;    // of one completion queue
   std::uint32_t receives = 0;       // of one shared receive queue
@@ -56,20 +78,22 @@ struct RailLimits {
   std::uint32_t message_bytes = 0;  // of one work request
   std::uint8_t reads = 0;           // outstanding reads of one queue pair
   int vectors = 1;                  // completion vectors
+  double speed = 1;                 // of the link, in units all rails share
 };
 
 class Rail {
  public:
   // `own` is open and becomes the rail's. Binds `address` (its port 0) with rdma_cm on `channel`.
   static Result<std::unique_ptr<Rail>> open(const VerbsApi& api, ibv_context* own, std::string name,
-                                            std::uint8_t port, const IpAddress& address,
-                                            CmChannel& channel);
+                                            std::size_t index, std::uint8_t port,
+                                            const IpAddress& address, CmChannel& channel);
   ~Rail();
   Rail(const Rail&) = delete;
   Rail& operator=(const Rail&) = delete;
 
   const VerbsApi& api() const { return api_; }
   const std::string& name() const { return name_; }  // "rxe0:1"
+  std::size_t index() const { return index_; }       // within the device; the peer's has the same
   std::uint8_t port() const { return port_; }
   ibv_context* events() const { return own_; }              // whose async events concern the port
   ibv_context* verbs() const { return listening_->verbs; }  // where everything is created
@@ -77,31 +101,36 @@ class Rail {
   const IpAddress& address() const { return address_; }  // with the port peers connect to
   const RailLimits& limits() const { return limits_; }
   RailCounts& counts() { return counts_; }
+  RailHealth& health() { return health_; }
 
   // One more user of the scope's domain; made when there is none. Any thread.
   Result<Domain*> acquire(PeerScope scope);
   void release(Domain* domain);
 
  private:
-  Rail(const VerbsApi& api, ibv_context* own, std::string name, std::uint8_t port)
-      : api_(api), own_(own), name_(std::move(name)), port_(port) {}
+  Rail(const VerbsApi& api, ibv_context* own, std::string name, std::size_t index,
+       std::uint8_t port)
+      : api_(api), own_(own), name_(std::move(name)), index_(index), port_(port) {}
   Status bind(const IpAddress& address, CmChannel& channel);
   Status query();
 
   const VerbsApi& api_;
   ibv_context* const own_;
   const std::string name_;
+  const std::size_t index_;
   const std::uint8_t port_;
   rdma_cm_id* listening_ = nullptr;
   IpAddress address_;
   RailLimits limits_;
   RailCounts counts_;
+  RailHealth health_;
 
   Mutex mutex_;
   std::vector<std::unique_ptr<Domain>> domains_ GUARDED_BY(mutex_);
 };
 
-// The rails `options` names, or the first active port. Errors name what is missing and the way out.
+// The rails `options` names, or every active port up to kMaxRails. Errors name what is missing and
+// the way out.
 Result<std::vector<std::unique_ptr<Rail>>> open_rails(const VerbsApi& api,
                                                       const VerbsOptions& options,
                                                       CmChannel& channel);
