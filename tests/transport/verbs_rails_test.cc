@@ -74,6 +74,15 @@ TEST_F(VerbsRails, ALinkThatGoesDownEndsItsConnectionsAndTheOthersTakeOver) {
                  static_cast<int>((pair.clock.now_ns() - detected_ns) / kMicrosecond));
   EXPECT_TRUE(spared.connected());
   EXPECT_EQ(pair.a.counter("retry_errors"), 0U) << "found out by waiting";
+  // The link comes back, and with it the rail.
+  ASSERT_TRUE(shell("ip link set dummy0 up"));
+  std::vector<VerbsPair::Ends> more;
+  for (int i = 0; i < 3; ++i) {
+    more.push_back(pair.connect());
+    ASSERT_TRUE(pair.until([&] { return more.back().connected(); }))
+        << more.back().a->status().to_string();
+  }
+  EXPECT_EQ(pair.a.events[Event::kDisconnected], 1) << "only what the link carried was lost";
 }
 
 TEST_F(VerbsRails, APortThatIsDownIsNoRail) {

@@ -149,12 +149,15 @@ TEST_F(VerbsDeviceTest, AQueueThatCouldOverflowIsRefusedWithBothNumbers) {
   };
   const std::string name =
       std::filesystem::directory_iterator("/sys/class/infiniband")->path().filename();
-  VerbsPair pair(small, api_, {.rails = {name}});  // both connections in one queue
+  VerbsPair pair(small, api_, {.rails = {name}});  // all connections in one queue
   const auto first = pair.connect();
   ASSERT_TRUE(pair.until([&] { return first.connected(); }));
-  const auto second = pair.connect();
-  EXPECT_EQ(second.status.code(), Code::kExhausted);
-  EXPECT_THAT(second.status.to_string(), HasSubstr("holds 300"));
+  // Devices round up, so the second may still fit; the fourth never does.
+  std::vector<VerbsPair::Ends> more;
+  while (more.size() < 4 && (more.empty() || more.back().status.ok()))
+    more.push_back(pair.connect());
+  EXPECT_EQ(more.back().status.code(), Code::kExhausted);
+  EXPECT_THAT(more.back().status.to_string(), HasSubstr("holds 300"));
   EXPECT_TRUE(first.connected());
 }
 

@@ -43,7 +43,7 @@ std::size_t AsyncEvents::take() {
   return taken;
 }
 
-std::size_t AsyncEvents::take_from(const Rail& rail, ibv_context* context) {
+std::size_t AsyncEvents::take_from(Rail& rail, ibv_context* context) {
   std::size_t taken = 0;
   ibv_async_event event{};
   for (; rail.api().ibv_get_async_event(context, &event) == 0; ++taken) {
@@ -53,7 +53,7 @@ std::size_t AsyncEvents::take_from(const Rail& rail, ibv_context* context) {
   return taken;
 }
 
-void AsyncEvents::act_on(const Rail& rail, const ibv_async_event& event, bool of_port) {
+void AsyncEvents::act_on(Rail& rail, const ibv_async_event& event, bool of_port) {
   Notice notice{.rail = rail.index(), .qp = 0, .cq = nullptr, .reason = {}};
   const auto tell_lost = [&](Code code, const char* hint) {
     notice.reason = Status(code, fmt::format("{} reports: {}", rail.name(),
@@ -63,8 +63,11 @@ void AsyncEvents::act_on(const Rail& rail, const ibv_async_event& event, bool of
   };
   switch (event.event_type) {
     case IBV_EVENT_PORT_ERR:
-      if (of_port && event.element.port_num == rail.port())
-        tell_lost(Code::kConnectionLost, "the link went down");
+      if (!of_port || event.element.port_num != rail.port()) return;
+      rail.health().set_down(true);
+      return tell_lost(Code::kConnectionLost, "the link went down");
+    case IBV_EVENT_PORT_ACTIVE:
+      if (of_port && event.element.port_num == rail.port()) rail.health().set_down(false);
       return;
     case IBV_EVENT_DEVICE_FATAL:
       if (of_port) tell_lost(Code::kConnectionLost, "look into the kernel's log");

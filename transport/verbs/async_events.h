@@ -29,8 +29,8 @@ class AsyncEvents {
   std::size_t take();
 
  private:
-  std::size_t take_from(const Rail& rail, ibv_context* context);
-  void act_on(const Rail& rail, const ibv_async_event& event, bool of_port);
+  std::size_t take_from(Rail& rail, ibv_context* context);
+  void act_on(Rail& rail, const ibv_async_event& event, bool of_port);
   void tell(const Notice& notice);
 
   const std::span<const std::unique_ptr<Rail>> rails_;

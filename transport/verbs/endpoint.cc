@@ -33,7 +33,7 @@ VerbsEndpoint::~VerbsEndpoint() {
     if (path == nullptr) continue;
     path->shut();
     path->orphan();
-    if (!path->drained()) queue_.keep(std::move(path));
+    if (!path->gone()) queue_.keep(std::move(path));
   }
   if (messages_.mr != nullptr)
     CHECK(queue_.api().ibv_dereg_mr(messages_.mr) == 0, "a ring does not deregister");

@@ -65,6 +65,8 @@ class Path {
   // about what had been posted.
   void shut();
   bool drained() const { return !live_ || drained_; }
+  // It may be destroyed: drained, and saying so to the peer does no harm.
+  bool gone() const { return drained() && !(live_ && rail().health().down()); }
   // The owner goes away; the queue keeps the path until it is drained.
   void orphan() { owner_ = nullptr; }
 

@@ -214,7 +214,8 @@ void Path::shut() {
 }
 
 void Path::drain() {
-  (void)api().rdma_disconnect(id_);  // tells the peer; refused when the peer told us
+  // Tells the peer; refused when the peer told us.
+  if (!rail().health().down()) (void)api().rdma_disconnect(id_);
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_ERR;
   const int error = api().ibv_modify_qp(id_->qp, &attributes, IBV_QP_STATE);

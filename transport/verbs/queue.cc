@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <tuple>
 
 #include "transport/base/check.h"
 #include "transport/verbs/listener.h"
@@ -64,7 +65,7 @@ std::size_t VerbsQueue::poll(std::span<Completion> out) {
   if (slept_ || pass_ % (idle ? kIdlePasses : kBusyPasses) == 0) take_events();
   EventSink sink(out);
   step_ready(sink);
-  if (!kept_.empty()) std::erase_if(kept_, [](const auto& path) { return path->drained(); });
+  if (!kept_.empty()) std::erase_if(kept_, [](const auto& path) { return path->gone(); });
   return sink.count();
 }
 
@@ -96,7 +97,8 @@ RailQueue& VerbsQueue::choose_rail(std::size_t count) const {
     Rail& rail = queue->rail();
     const double share = (rail.health().connections() + 1) / rail.limits().speed;
     const TimeNs until_ns = rail.health().paused(now_ns) ? rail.health().paused_until_ns() : 0;
-    return std::pair(until_ns, share);  // if all are paused, the one whose pause ends first
+    // If all are paused, the one whose pause ends first.
+    return std::tuple(rail.health().down(), until_ns, share);
   };
   const auto last = rails_.begin() + static_cast<std::ptrdiff_t>(std::min(count, rails_.size()));
   return **std::min_element(rails_.begin(), last,

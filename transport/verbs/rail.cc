@@ -36,7 +36,7 @@ double link_speed(const ibv_port_attr& port) {
 }  // namespace
 
 void RailHealth::fail(TimeNs now_ns) {
-  if (paused(now_ns)) return;  // its other connections fail for the same reason
+  if (now_ns < paused_until_ns()) return;  // its other connections fail for the same reason
   const int before = std::min(failures_.fetch_add(1, std::memory_order_relaxed), kMostDoublings);
   const TimeNs pause_ns = std::min(kFirstPauseNs << before, kLongestPauseNs);
   paused_until_ns_.store(now_ns + pause_ns, std::memory_order_relaxed);

@@ -57,8 +57,15 @@ class RailHealth {
   void fail(TimeNs now_ns);
   void succeed() { failures_.store(0, std::memory_order_relaxed); }
   bool paused(TimeNs now_ns) const {
-    return now_ns < paused_until_ns_.load(std::memory_order_relaxed);
+    return down() || now_ns < paused_until_ns_.load(std::memory_order_relaxed);
   }
+  // What the port said last. While it is down nothing may be sent to the peer's connection manager:
+  // some devices (soft-RoCE) never send to it again after that fails.
+  void set_down(bool down) {
+    if (!down) paused_until_ns_.store(0, std::memory_order_relaxed);
+    down_.store(down, std::memory_order_relaxed);
+  }
+  bool down() const { return down_.load(std::memory_order_relaxed); }
   TimeNs paused_until_ns() const { return paused_until_ns_.load(std::memory_order_relaxed); }
 
   void add_connection() { connections_.fetch_add(1, std::memory_order_relaxed); }
@@ -67,6 +74,7 @@ class RailHealth {
 
  private:
   std::atomic<TimeNs> paused_until_ns_{0};
+  std::atomic<bool> down_{false};
   std::atomic<int> failures_{0};
   std::atomic<int> connections_{0};
 };
