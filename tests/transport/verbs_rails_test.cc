@@ -1,33 +1,35 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 // Links that go down, and several rails. These tests make and unmake network devices, so they run
-// in the soft-RoCE guest only.
+// in a soft-RoCE guest only.
 #include <gmock/gmock.h>
 
 #include <cstdlib>
 
+#include "tests/support/rdma_rails.h"
 #include "tests/transport/verbs_pair.h"
 
 namespace penstock::test {
 namespace {
 
-bool shell(const char* command) { return std::system(command) == 0; }  // NOLINT: fixed strings
+bool shell(const std::string& command) { return std::system(command.c_str()) == 0; }  // NOLINT
 
 class VerbsRails : public testing::Test {
  protected:
   void SetUp() override {
-    if (const std::string why = no_rdma_device(); !why.empty()) GTEST_SKIP() << why;
-    if (std::getenv("SOFTROCE_BACKEND") == nullptr ||
-        !shell("ip link show dummy0 > /dev/null 2>&1"))
-      GTEST_SKIP() << "not in a soft-RoCE guest with network 'one': this test unmakes links";
-    ASSERT_TRUE(
-        shell("ip link show dummy1 > /dev/null 2>&1 || ("
-              "ip link add dummy1 type dummy && ip addr add 10.77.9.1/24 dev dummy1 && "
-              "ip link set dummy1 mtu 4200 up && rdma link add rxe9 type rxe netdev dummy1)"));
+    if (!rdma_is_soft())
+      GTEST_SKIP() << "not in a soft-RoCE guest: this test makes and unmakes links";
+    for (const char* rail : {"0", "9"}) {
+      const std::string n = rail;
+      ASSERT_TRUE(shell("ip link show card" + n + " > /dev/null 2>&1 || (ip link add card" + n +
+                        " mtu 4200 type dummy && ip address add 10.77." + n + ".1/24 dev card" + n +
+                        " && ip link set card" + n + " up && rdma link add rxe" + n +
+                        " type rxe netdev card" + n + ")"));
+    }
   }
   void TearDown() override {
     if (IsSkipped()) return;
-    EXPECT_TRUE(shell("ip link set dummy0 up; ip link set dummy1 up"));
+    EXPECT_TRUE(shell("ip link set card0 up; ip link set card9 up"));
   }
   const verbs::VerbsApi& api() { return *verbs::system_verbs().value(); }
 };
@@ -62,7 +64,7 @@ TEST_F(VerbsRails, ALinkThatGoesDownEndsItsConnectionsAndTheOthersTakeOver) {
   const auto first = pair.connect();  // one each
   const auto second = pair.connect();
   ASSERT_TRUE(pair.until([&] { return first.connected() && second.connected(); }));
-  ASSERT_TRUE(shell("ip link set dummy0 down"));
+  ASSERT_TRUE(shell("ip link set card0 down"));
   ASSERT_TRUE(pair.until([&] { return !first.a->connected() || !second.a->connected(); }));
   const Endpoint& hit = first.a->connected() ? *second.a : *first.a;
   const Endpoint& spared = first.a->connected() ? *first.a : *second.a;
@@ -75,7 +77,7 @@ TEST_F(VerbsRails, ALinkThatGoesDownEndsItsConnectionsAndTheOthersTakeOver) {
   EXPECT_TRUE(spared.connected());
   EXPECT_EQ(pair.a.counter("retry_errors"), 0U) << "found out by waiting";
   // The link comes back, and with it the rail.
-  ASSERT_TRUE(shell("ip link set dummy0 up"));
+  ASSERT_TRUE(shell("ip link set card0 up"));
   std::vector<VerbsPair::Ends> more;
   for (int i = 0; i < 3; ++i) {
     more.push_back(pair.connect());
@@ -86,7 +88,7 @@ TEST_F(VerbsRails, ALinkThatGoesDownEndsItsConnectionsAndTheOthersTakeOver) {
 }
 
 TEST_F(VerbsRails, APortThatIsDownIsNoRail) {
-  ASSERT_TRUE(shell("ip link set dummy0 down"));
+  ASSERT_TRUE(shell("ip link set card0 down"));
   const SystemClock clock;
   const auto named = open_verbs_device(api(), {.rails = {"rxe0"}}, clock);
   EXPECT_THAT(named.status().to_string(), testing::HasSubstr("the port is down"));
