@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The verbs provider on its own: the bandwidth of writes and the latency of writes with an
-// immediate, between two devices of this process. bench/micro/verbs_ratios runs it beside perftest.
+// immediate, between two devices of this process.
 //
 //   verbs_bench bw <bytes> [count=2000] [window=64]     MiB/s
 //   verbs_bench lat <bytes> [count=1000] [spin|sleep]   µs one way, median: half a round trip
@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "transport/base/check.h"
-#include "transport/verbs/device.h"
+#include "transport/providers.h"
 
 namespace penstock::bench {
 namespace {
@@ -44,7 +44,9 @@ struct Side {
   std::uint64_t arrived = 0;
 
   Side(std::size_t bytes, const Clock& clock) : out(bytes), in(bytes) {
-    auto opened = open_verbs_device(VerbsOptions{.rails = {}, .message_bytes = 0}, clock);
+    DeviceOptions options;
+    options.provider = "verbs";
+    auto opened = open_device(options, clock);
     if (!opened.ok()) {
       fmt::print(stderr, "verbs_bench: {}\n", opened.status().to_string());
       std::exit(1);

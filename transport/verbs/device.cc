@@ -74,11 +74,8 @@ class VerbsDevice final : public Device {
   }
 
   Result<std::unique_ptr<CompletionQueue>> create_completion_queue(std::uint32_t depth) override {
-    PENSTOCK_ASSIGN_OR_RETURN(auto queue,
-                              VerbsQueue::create(rails_, clock_, depth, events_.queues_made()));
-    events_.add(*queue);
-    return std::unique_ptr<CompletionQueue>(
-        std::make_unique<Registered>(std::move(queue), events_));
+    PENSTOCK_ASSIGN_OR_RETURN(auto queue, VerbsQueue::create(rails_, events_, clock_, depth));
+    return std::unique_ptr<CompletionQueue>(std::move(queue));
   }
 
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
@@ -111,25 +108,7 @@ class VerbsDevice final : public Device {
   std::vector<Counter> counters() const override;
 
  private:
-  // The owner's handle of a queue: the device must know which queues live.
-  class Registered final : public CompletionQueue {
-   public:
-    Registered(std::unique_ptr<VerbsQueue> queue, AsyncEvents& events)
-        : queue_(std::move(queue)), events_(events) {}
-    ~Registered() override { events_.remove(*queue_); }
-    std::size_t poll(std::span<Completion> out) override { return queue_->poll(out); }
-    bool arm() override { return queue_->arm(); }
-    int fd() const override { return queue_->fd(); }
-    VerbsQueue& inner() { return *queue_; }
-
-   private:
-    const std::unique_ptr<VerbsQueue> queue_;
-    AsyncEvents& events_;
-  };
-
-  static VerbsQueue& inner(CompletionQueue& queue) {
-    return static_cast<Registered&>(queue).inner();
-  }
+  static VerbsQueue& inner(CompletionQueue& queue) { return static_cast<VerbsQueue&>(queue); }
   static Status check(const EndpointOptions& options) {
     if (options.send_depth > 0 && options.send_depth <= kMaxSendDepth) return {};
     return Status(Code::kInvalidArgument,

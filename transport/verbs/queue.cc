@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "transport/base/check.h"
+#include "transport/verbs/async_events.h"
 #include "transport/verbs/listener.h"
 
 namespace penstock::verbs {
@@ -24,11 +25,14 @@ constexpr std::uint64_t kIdlePasses = 8;
 
 }  // namespace
 
+VerbsQueue::VerbsQueue(AsyncEvents& news, const Clock& clock, std::uint32_t window)
+    : news_(news), clock_(clock), window_(window) {}
+
 Result<std::unique_ptr<VerbsQueue>> VerbsQueue::create(std::span<const std::unique_ptr<Rail>> rails,
-                                                       const Clock& clock, std::uint32_t depth,
-                                                       int vector) {
+                                                       AsyncEvents& news, const Clock& clock,
+                                                       std::uint32_t depth) {
   const std::uint32_t window = std::clamp(depth, std::uint32_t{1}, Path::kMaxWindow);
-  std::unique_ptr<VerbsQueue> self(new VerbsQueue(clock, window));
+  std::unique_ptr<VerbsQueue> self(new VerbsQueue(news, clock, window));
   self->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   self->wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->epoll_.valid() || !self->wake_.valid())
@@ -37,15 +41,17 @@ Result<std::unique_ptr<VerbsQueue>> VerbsQueue::create(std::span<const std::uniq
   for (const int fd : {self->wake_.get(), self->cm_->fd()})
     PENSTOCK_RETURN_IF_ERROR(self->watch(fd));
   for (const std::unique_ptr<Rail>& rail : rails) {
-    PENSTOCK_ASSIGN_OR_RETURN(auto queue, RailQueue::create(*rail, vector));
+    PENSTOCK_ASSIGN_OR_RETURN(auto queue, RailQueue::create(*rail, news.queues_made()));
     self->rails_.push_back(std::move(queue));
     PENSTOCK_RETURN_IF_ERROR(self->watch(self->rails_.back()->fd()));
   }
+  news.add(*self);
   return self;
 }
 
 VerbsQueue::~VerbsQueue() {
   CHECK(endpoints_.empty(), "a queue is destroyed before its endpoints");
+  news_.remove(*this);
   if (!rails_.empty()) take_inbox();  // refuses what is left
   kept_.clear();
 }

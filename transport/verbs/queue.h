@@ -21,6 +21,8 @@
 
 namespace penstock::verbs {
 
+class AsyncEvents;
+
 // Bad news from a rail's event queue: of one queue pair, of one completion queue, or of everything.
 struct Notice {
   std::size_t rail = 0;
@@ -31,11 +33,11 @@ struct Notice {
 
 class VerbsQueue final : public CompletionQueue {
  public:
-  // `depth` bounds what may arrive on one endpoint before it is polled; `vector` spreads lanes over
-  // the device's interrupts.
+  // `depth` bounds what may arrive on one endpoint before it is polled. `news` outlives the queue
+  // and tells it about its rails.
   static Result<std::unique_ptr<VerbsQueue>> create(std::span<const std::unique_ptr<Rail>> rails,
-                                                    const Clock& clock, std::uint32_t depth,
-                                                    int vector);
+                                                    AsyncEvents& news, const Clock& clock,
+                                                    std::uint32_t depth);
   ~VerbsQueue() override;  // its endpoints are gone
   VerbsQueue(const VerbsQueue&) = delete;
   VerbsQueue& operator=(const VerbsQueue&) = delete;
@@ -64,7 +66,7 @@ class VerbsQueue final : public CompletionQueue {
   std::uint32_t window() const { return window_; }  // receives for each path
 
  private:
-  VerbsQueue(const Clock& clock, std::uint32_t window) : clock_(clock), window_(window) {}
+  VerbsQueue(AsyncEvents& news, const Clock& clock, std::uint32_t window);
   Status watch(int fd);
   void wake();
   std::size_t take_completions();
@@ -76,6 +78,7 @@ class VerbsQueue final : public CompletionQueue {
   void step_ready(EventSink& sink);
   VerbsEndpoint* pop_ready();
 
+  AsyncEvents& news_;
   const Clock& clock_;
   const std::uint32_t window_;
   UniqueFd epoll_;
