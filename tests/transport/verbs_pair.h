@@ -30,7 +30,7 @@ class VerbsNode {
   std::uint64_t counter(const std::string& name) const {
     std::uint64_t sum = 0;
     for (const Counter& each : device->counters())
-      if (each.name.ends_with(" " + name)) sum += each.value;
+      if (each.name.ends_with("." + name)) sum += each.value;
     return sum;
   }
 

@@ -53,7 +53,7 @@ TEST_F(VerbsRails, ConnectionsSpreadOverTheRails) {
   }
   ASSERT_TRUE(pair.until([&] { return pair.b.events[Event::kImmediate] == 4; }));
   for (const Counter& each : pair.a.device->counters()) {
-    if (each.name.ends_with(" posts")) {
+    if (each.name.ends_with(".posts")) {
       EXPECT_EQ(each.value, 2U) << each.name;
     }
   }

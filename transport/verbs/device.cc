@@ -141,7 +141,7 @@ std::vector<Counter> VerbsDevice::counters() const {
     RailCounts& counts = rail->counts();
     const auto take = [&](const char* name, const RailCounts::Count& count) {
       all.push_back(
-          {fmt::format("verbs {} {}", rail->name(), name), count.load(std::memory_order_relaxed)});
+          {fmt::format("{}.{}", rail->name(), name), count.load(std::memory_order_relaxed)});
     };
     take("posts", counts.posts);
     take("bytes_sent", counts.bytes_sent);
