@@ -103,6 +103,19 @@ TEST_F(VerbsDeviceTest, NamesWhatIsMissing) {
   EXPECT_THAT(why({.rails = {}, .gid_index = 100'000}), HasSubstr("GID index 100000"));
 }
 
+TEST_F(VerbsDeviceTest, AHostWithoutDevicesSaysSo) {
+  api_.ibv_get_device_list = [](int* count) {
+    static ibv_device* none = nullptr;
+    *count = 0;
+    return &none;
+  };
+  api_.ibv_free_device_list = [](ibv_device**) {};
+  const Status status = open_verbs_device(api_, {}, clock_).status();
+  EXPECT_EQ(status.code(), Code::kUnsupported);
+  EXPECT_THAT(status.to_string(), HasSubstr("this host has no RDMA device"));
+  EXPECT_THAT(status.hint(), HasSubstr("soft-RoCE"));
+}
+
 std::atomic<int> queue_pairs;
 TEST_F(VerbsDeviceTest, AWrongTokenIsRefusedBeforeAQueuePairExists) {
   VerbsApi counting = api_;

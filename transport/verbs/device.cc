@@ -168,6 +168,7 @@ Result<std::unique_ptr<Device>> open_verbs_device(const verbs::VerbsApi& api,
     return Status(Code::kInvalidArgument,
                   fmt::format("message_bytes {} is above {}", options.message_bytes,
                               verbs::kMaxMessageBytes));
+  PENSTOCK_RETURN_IF_ERROR(verbs::require_devices(api));
   // Before anything is registered: a child process must not share registered pages by copy.
   (void)api.ibv_fork_init();
   PENSTOCK_ASSIGN_OR_RETURN(auto cm, verbs::CmChannel::create(api));

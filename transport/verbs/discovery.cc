@@ -163,15 +163,18 @@ Result<Rails> open_active(const VerbsApi& api, const DeviceList& devices,
 
 }  // namespace
 
+Status require_devices(const VerbsApi& api) {
+  if (DeviceList(api).count() > 0) return {};
+  return Status(Code::kUnsupported, "this host has no RDMA device")
+      .with_hint(
+          "rdma link shows them; soft-RoCE makes one: rdma link add rxe0 type rxe netdev eth0");
+}
+
 Result<Rails> open_rails(const VerbsApi& api, const VerbsOptions& options, CmChannel& channel) {
-  const DeviceList devices(api);
-  if (devices.count() == 0)
-    return Status(Code::kUnsupported, "this host has no RDMA device")
-        .with_hint(
-            "rdma link shows them; soft-RoCE makes one: rdma link add rxe0 type rxe netdev eth0");
   if (options.rails.size() > kMaxRails)
     return Status(Code::kInvalidArgument, fmt::format("{} rails asked for, {} are the most",
                                                       options.rails.size(), kMaxRails));
+  const DeviceList devices(api);
   return options.rails.empty() ? open_active(api, devices, options, channel)
                                : open_named(api, devices, options, channel);
 }

@@ -137,6 +137,9 @@ class Rail {
   std::vector<std::unique_ptr<Domain>> domains_ GUARDED_BY(mutex_);
 };
 
+// kUnsupported, with the way out, on a host without any.
+Status require_devices(const VerbsApi& api);
+
 // The rails `options` names, or every active port up to kMaxRails. Errors name what is missing and
 // the way out.
 Result<std::vector<std::unique_ptr<Rail>>> open_rails(const VerbsApi& api,
