@@ -21,7 +21,10 @@ namespace {
 // A poll that finds completions looks at rdma_cm and the inbox this rarely, and one that finds
 // none this often: looking is a system call.
 constexpr std::uint64_t kBusyPasses = 256;
-constexpr std::uint64_t kIdlePasses = 8;
+constexpr std::uint64_t kIdlePasses = 16;
+
+// What a ready descriptor stands for; from kFirstRail on, a rail's completion channel.
+constexpr std::uint64_t kInbox = 0, kConnections = 1, kFirstRail = 2;
 
 }  // namespace
 
@@ -38,12 +41,13 @@ Result<std::unique_ptr<VerbsQueue>> VerbsQueue::create(std::span<const std::uniq
   if (!self->epoll_.valid() || !self->wake_.valid())
     return Status::system("create a queue's descriptors", errno);
   PENSTOCK_ASSIGN_OR_RETURN(self->cm_, CmChannel::create(rails[0]->api()));
-  for (const int fd : {self->wake_.get(), self->cm_->fd()})
-    PENSTOCK_RETURN_IF_ERROR(self->watch(fd));
+  PENSTOCK_RETURN_IF_ERROR(self->watch(self->wake_.get(), kInbox));
+  PENSTOCK_RETURN_IF_ERROR(self->watch(self->cm_->fd(), kConnections));
   for (const std::unique_ptr<Rail>& rail : rails) {
     PENSTOCK_ASSIGN_OR_RETURN(auto queue, RailQueue::create(*rail, news.queues_made()));
     self->rails_.push_back(std::move(queue));
-    PENSTOCK_RETURN_IF_ERROR(self->watch(self->rails_.back()->fd()));
+    PENSTOCK_RETURN_IF_ERROR(
+        self->watch(self->rails_.back()->fd(), kFirstRail + self->rails_.size() - 1));
   }
   news.add(*self);
   return self;
@@ -56,9 +60,10 @@ VerbsQueue::~VerbsQueue() {
   kept_.clear();
 }
 
-Status VerbsQueue::watch(int fd) {
+Status VerbsQueue::watch(int fd, std::uint64_t tag) {
   epoll_event event{};
   event.events = EPOLLIN;
+  event.data.u64 = tag;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
   return Status::system("watch a queue's descriptor", errno);
 }
@@ -113,10 +118,18 @@ RailQueue& VerbsQueue::choose_rail(std::size_t count) const {
 
 void VerbsQueue::take_events() {
   slept_ = false;
-  std::uint64_t count = 0;
-  (void)!::read(wake_.get(), &count, sizeof count);
-  for (const std::unique_ptr<RailQueue>& rail : rails_) rail->take_events();
-  take_cm_events();
+  std::array<epoll_event, kFirstRail + kMaxRails> ready;
+  const int count = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    const std::uint64_t tag = ready[static_cast<std::size_t>(i)].data.u64;
+    std::uint64_t wakes = 0;
+    if (tag == kInbox)
+      (void)!::read(wake_.get(), &wakes, sizeof wakes);  // poll() looks into it by itself
+    else if (tag == kConnections)
+      take_cm_events();
+    else
+      rails_[tag - kFirstRail]->take_event();
+  }
 }
 
 void VerbsQueue::take_cm_events() {

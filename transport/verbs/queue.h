@@ -67,7 +67,7 @@ class VerbsQueue final : public CompletionQueue {
 
  private:
   VerbsQueue(AsyncEvents& news, const Clock& clock, std::uint32_t window);
-  Status watch(int fd);
+  Status watch(int fd, std::uint64_t tag);
   void wake();
   std::size_t take_completions();
   void take_events();

@@ -107,13 +107,11 @@ Status RailQueue::request_event() {
   return {};
 }
 
-void RailQueue::take_events() {
+void RailQueue::take_event() {
   ibv_cq* cq = nullptr;
   void* context = nullptr;
-  unsigned count = 0;
-  while (rail_.api().ibv_get_cq_event(channel_, &cq, &context) == 0) ++count;
-  if (count == 0) return;
-  rail_.api().ibv_ack_cq_events(cq_, count);
+  if (rail_.api().ibv_get_cq_event(channel_, &cq, &context) != 0) return;
+  rail_.api().ibv_ack_cq_events(cq_, 1);
   requested_ = false;
 }
 

@@ -41,7 +41,7 @@ class RailQueue {
   std::size_t take_completions();
   // Asks for an event at the next completion, unless one is under way.
   Status request_event();
-  void take_events();
+  void take_event();  // at most one is under way
 
  private:
   explicit RailQueue(Rail& rail) : rail_(rail) {}
