@@ -70,6 +70,7 @@
   X(int, rdma_accept, (rdma_cm_id*, rdma_conn_param*))                                        \
   X(int, rdma_reject, (rdma_cm_id*, const void* private_data, std::uint8_t bytes))            \
   X(int, rdma_disconnect, (rdma_cm_id*))                                                      \
+  X(int, rdma_migrate_id, (rdma_cm_id*, rdma_event_channel*))                                 \
   X(int, rdma_set_option, (rdma_cm_id*, int level, int name, void* value, std::size_t bytes)) \
   X(std::uint16_t, rdma_get_src_port, (rdma_cm_id*))                                          \
   X(int, rdma_get_cm_event, (rdma_event_channel*, rdma_cm_event**))                           \
