@@ -123,6 +123,7 @@ TEST_P(DeviceConformance, DestroyingAnEndpointDropsItsOwnCompletionsOnly) {
   }
   drop(dropped.a);
   ASSERT_TRUE(until_done(kept.a));
+  ASSERT_TRUE(until([&] { return kept.b.count(Event::kImmediate) == 10; }));
   ASSERT_TRUE(until_disconnected(dropped.b));
   EXPECT_EQ(dropped.b.endpoint->status().code(), Code::kConnectionLost);
   expect_alive(kept);  // the teardown fails on any event of the dropped one

@@ -4,7 +4,7 @@
 
 // VerbsApi: every function of libibverbs and librdmacm this provider calls, as a table. The real
 // table is filled at run time, so that a program built with it starts on hosts without the
-// libraries; tests fill one with a strict fake NIC (tests/support/fake_nic.h).
+// libraries; tests fill one with a strict fake NIC (tests/support/fake_nic).
 //
 // Functions that verbs.h defines inline (post_send, post_recv, post_srq_recv, poll_cq,
 // req_notify_cq, alloc_mw, bind_mw, dealloc_mw) go through the context's own operations and are
