@@ -155,6 +155,7 @@ Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member) {
 std::unique_ptr<wire::BufferT> to_wire(const RemoteBuffer& buffer) {
   auto region = std::make_unique<wire::RegionT>();
   region->providers = buffer.region.providers;
+  region->maps = buffer.region.maps;
   region->version = buffer.region.version;
   region->rails = buffer.region.rails;
   region->incarnation = buffer.region.incarnation;
@@ -175,6 +176,7 @@ Result<RemoteBuffer> from_wire(const std::unique_ptr<wire::BufferT>& buffer) {
   if (buffer->offset > region.length) return malformed("a buffer outside its region");
   RemoteBuffer out;
   out.region.providers = region.providers;
+  out.region.maps = region.maps;
   out.region.rails = region.rails;
   out.region.incarnation = region.incarnation;
   out.region.base = region.base;

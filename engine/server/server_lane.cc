@@ -329,7 +329,9 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker, bool anew) {
   LaneTables::Lent& lent = tables.lent[worker];
   for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
     const KeyTable& key = tables.keys()[i];
-    if (key.slices == 0 || (lent.mapped[i] != nullptr && !anew)) continue;
+    if (key.slices == 0 || lent.gradients[i].region.maps == 0 ||
+        (lent.mapped[i] != nullptr && !anew))
+      continue;
     if (lent.mapped[i] == nullptr) {
       auto mapping = peer.endpoint->map(lent.gradients[i].region, Access::kMap);
       if (mapping.status().code() == Code::kTimeout) peer.map_again = true;

@@ -103,8 +103,60 @@ TEST_P(NodeTest, ADeadWorkerIsNamedToTheOthers) {
   EXPECT_EQ(job.scheduler->wait(job.deadline_ns()).code(), Code::kPeerLost);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, NodeTest, ::testing::Values("loopback", "tcp"),
-                         [](const auto& transport) { return std::string(transport.param); });
+INSTANTIATE_TEST_SUITE_P(Transports, NodeTest, ::testing::Values("loopback", "tcp", "shm", "auto"),
+                         [](const auto& suite) { return suite.param; });
+
+// Over memory that processes of one host share, both directions stay where they are.
+class InPlaceNodeTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(InPlaceNodeTest, NeitherGradientsNorParametersMove) {
+  JobOptions options;
+  options.transport = GetParam();
+  options.workers = 2;
+  options.servers = 2;
+  options.lanes = 2;
+  Job job(options);
+  ASSERT_FALSE(HasFailure());
+  job.each_worker([&](Rank rank) {
+    Worker& worker = job.workers[rank]->worker();
+    auto memory = worker.allocate(2 * kElements * sizeof(float));
+    ASSERT_TRUE(memory.ok()) << memory.status().to_string();
+    auto* const floats = reinterpret_cast<float*>((*memory)->bytes().data());
+    Tensor tensor = Model().tensor(3);
+    tensor.gradients = (*memory)->bytes().first(kElements * sizeof(float));
+    tensor.parameters = (*memory)->bytes().last(rank == 0 ? kElements * sizeof(float) : 0);
+    tensor.view = true;
+    const Status declared = worker.declare({tensor});
+    ASSERT_TRUE(declared.ok()) << declared.to_string();
+    for (Round round = 1; round <= kRounds; ++round) {
+      for (std::uint64_t i = 0; i < kElements; ++i)
+        floats[i] = static_cast<float>(rank + 1 + i % 3);
+      ASSERT_TRUE(worker.push_pull(3, round).ok());
+      const Status waited = worker.wait(3, round);
+      ASSERT_TRUE(waited.ok()) << waited.to_string();
+      std::uint64_t next = 0;
+      const auto pieces = worker.view(3);
+      for (const ParameterPiece& piece : *pieces) {
+        ASSERT_EQ(piece.first_element, next);
+        const auto* const values = reinterpret_cast<const float*>(piece.bytes.data());
+        for (std::uint64_t i = 0; i < piece.bytes.size() / sizeof(float); ++i, ++next)
+          ASSERT_EQ(values[i], -static_cast<float>(round * (3 + 2 * (next % 3))));
+      }
+      ASSERT_EQ(next, kElements);
+    }
+    EXPECT_TRUE(worker.barrier().ok());
+    EXPECT_TRUE(worker.leave().ok());
+  });
+  std::uint64_t in_place = 0;
+  for (const auto& server : job.servers) {
+    EXPECT_TRUE(server->wait(job.deadline_ns()).ok());
+    in_place += server->server().gradients_in_place();
+  }
+  EXPECT_GT(in_place, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, InPlaceNodeTest, ::testing::Values("loopback", "shm", "auto"),
+                         [](const auto& suite) { return suite.param; });
 
 TEST(Node, ARankIsStartedOnce) {
   Job job({});

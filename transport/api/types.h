@@ -73,6 +73,7 @@ inline constexpr std::size_t kRegionKeys = key_slot(ProviderKind::kUcx) + 1;
 struct RemoteRegion {
   static constexpr std::uint8_t kVersion = 2;
   std::uint8_t providers = 0;  // provider_bit()s
+  std::uint8_t maps = 0;       // of those, the ones that a peer on this host may map it by
   std::uint8_t version = kVersion;
   std::uint8_t rails = 1;
   Incarnation incarnation = 0;

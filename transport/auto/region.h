@@ -35,6 +35,7 @@ class AutoRegion final : public MemoryRegion {
   // Providers keep their keys in places of their own (key_slot()); only verbs has a base and rails.
   void merge(const RemoteRegion& other) {
     description_.providers |= other.providers;
+    description_.maps |= other.maps;
     for (std::size_t i = 0; i < description_.key.size(); ++i)
       if (other.key[i] != 0) description_.key[i] = other.key[i];
     if (!other.reachable_by(ProviderKind::kVerbs)) return;

@@ -48,6 +48,7 @@ Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::add_region(
   if (bytes.empty()) return Status(Code::kInvalidArgument, "registering no bytes");
   RemoteRegion description;
   description.providers = provider_bit(kind());
+  description.maps = memory == nullptr ? 0 : provider_bit(kind());
   description.incarnation = incarnation_;
   description.length = bytes.size();
   PENSTOCK_ASSIGN_OR_RETURN(description.key[kKeySlot],

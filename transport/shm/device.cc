@@ -26,6 +26,7 @@ class ShmRegion final : public MemoryRegion {
   ShmRegion(RegionTable& table, std::span<std::byte> bytes, std::uint64_t key, bool owned)
       : table_(table), bytes_(bytes), owned_(owned) {
     descriptor_.providers = provider_bit(ProviderKind::kShm);
+    if (table.shared(key)) descriptor_.maps = descriptor_.providers;
     descriptor_.incarnation = table.incarnation();
     descriptor_.length = bytes.size();
     descriptor_.key[kKeySlot] = key;

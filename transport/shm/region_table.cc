@@ -50,6 +50,11 @@ void RegionTable::free(std::span<std::byte> block) {
   CHECK(blocks_.erase(block.data()) == 1, "memory is freed that was not allocated");
 }
 
+bool RegionTable::shared(std::uint64_t key) const {
+  const Slot& slot = slots_[slot_of(key)];
+  return slot.block != nullptr && slot.access != Access::kLocal;
+}
+
 // A block is mapped as a whole, so it is shared only if everyone it would be shared with may have
 // all of it.
 const RegionTable::Block* RegionTable::block_for(const Slot& slot) const {

@@ -39,6 +39,8 @@ class RegionTable {
 
   // The key: the slot and random bits, never 0. kExhausted.
   Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope);
+  // Does it lie in memory that peers can map? Of a key that was added and not removed.
+  bool shared(std::uint64_t key) const;
   // When it returns the key is dead and nobody copies to or from the bytes.
   void remove(std::uint64_t key);
 
