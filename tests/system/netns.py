@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 
 PREFIX = "penstock-test"
 CARD = "cable0"
@@ -74,6 +75,7 @@ class TwoHosts:
             for name, address in zip(self.names, self.addresses):
                 command("ip", "-n", name, "address", "add", f"{address}/24", "dev", CARD)
             self.plug(True)
+            self.wait_until_up()
         except BaseException:
             self.close()
             raise
@@ -95,6 +97,15 @@ class TwoHosts:
     def plug(self, in_):
         for name in self.names if in_ else self.names[:1]:
             command("ip", "-n", name, "link", "set", CARD, "up" if in_ else "down")
+
+    def wait_until_up(self):
+        """The kernel says so a moment later, and there are programs that look (UCX)."""
+        deadline = time.monotonic() + LIMIT_S
+        while not all("LOWER_UP" in shown and "NO-CARRIER" not in shown for shown in
+                      (command("ip", "-n", name, "link", "show", CARD) for name in self.names)):
+            if time.monotonic() > deadline:
+                raise OSError(f"{CARD} of {self.names} does not come up")
+            time.sleep(0.02)
 
     def shape(self, *qdisc):
         """Puts a queueing discipline of tc on both ends; OSError where the kernel lacks it."""
