@@ -31,14 +31,15 @@ def train_here(folder, *training):
 
 
 def refusal(transport, hosts):
-    """Why this build or machine has no such transport; None if a role starts with it."""
+    """Why this build or machine has no such transport; None where it must work."""
     done = subprocess.run(
         [*hosts[1].prefix, psbench.PROGRAM, "role", "worker", "--insecure", "--transport",
          transport, "--listen", f"{hosts[1].address}:0", *hosts[1].options, "--scheduler",
          f"{hosts[1].address}:1", "--timeout", "0.2"], stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=psbench.DEADLINE_S, check=False)
-    missing = re.search(r".*(unsupported|not available|not found).*", done.stderr)
-    return missing.group(0) if missing else None
+    absent = re.search(r".*(not in this build|not in this version|cannot open shared object).*",
+                       done.stderr)
+    return absent.group(0) if absent else None
 
 
 class Job:

@@ -5,6 +5,7 @@
 Their names begin with the process that made them, so that what a killed test left behind is found
 and removed by the next one. Needs root and the commands of iproute2; nftables for filters.
 """
+import atexit
 import os
 import re
 import secrets
@@ -66,6 +67,7 @@ class TwoHosts:
         self.addresses = [f"{subnet}.1", f"{subnet}.2"]
         unique = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
         self.names = [f"{unique}-0", f"{unique}-1"]
+        atexit.register(self.close)  # also when a test is interrupted
         try:
             for name in self.names:
                 command("ip", "netns", "add", name)
@@ -87,6 +89,7 @@ class TwoHosts:
         self.close()
 
     def close(self):
+        atexit.unregister(self.close)
         for name in self.names:
             remove(name)
 
