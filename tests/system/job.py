@@ -110,6 +110,14 @@ class Job:
     def wait_for_epoch(self, epoch):
         self.wait_for(lambda: self.epoch() >= epoch, f"epoch {epoch}")
 
+    def stands_still_for(self, seconds):
+        """Raises when it does not (the epoch under way may end) or when a process ends."""
+        before = self.epoch()
+        time.sleep(seconds)
+        if not self.running() or self.epoch() > before + 1:
+            raise AssertionError(f"from epoch {before} to {self.epoch()} without a way for data:\n"
+                                 f"{self.everything()}")
+
     def end(self, within_s):
         """Waits for all; returns {name: (exit code, standard error's last line)}."""
         deadline = time.monotonic() + within_s

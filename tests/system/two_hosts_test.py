@@ -6,7 +6,6 @@ The hosts are network namespaces (netns.py). Whatever happens for less than the 
 parameters end as the bits they have on one host; what lasts longer ends every process by name.
 """
 import tempfile
-import time
 import unittest
 
 import job
@@ -61,10 +60,6 @@ class TwoHosts:
     def reach_the_middle(self):
         self.job.wait_for_epoch(3)
 
-    def in_the_middle(self):
-        self.assertTrue(self.job.running())
-        self.assertLess(self.job.epoch(), EPOCHS, "the training was over too early to tell")
-
     def ends_with_the_same_bits(self):
         for name, (code, last) in self.job.end(psbench.DEADLINE_S).items():
             self.assertEqual(code, psbench.GOOD, f"{name}: {last}\n{self.job.everything()}")
@@ -78,8 +73,7 @@ class TwoHosts:
         self.begin()
         self.reach_the_middle()
         self.network.plug(False)
-        time.sleep(1)
-        self.in_the_middle()
+        self.job.stands_still_for(seconds=1)
         self.network.plug(True)
         self.ends_with_the_same_bits()
 
@@ -116,8 +110,7 @@ class TwoHosts:
         self.begin()
         self.reach_the_middle()
         self.offered(self.network.filter, f"{DATA} drop")
-        time.sleep(1)
-        self.in_the_middle()
+        self.job.stands_still_for(seconds=1)
         self.assertGreater(self.network.unfilter(), 0)
         self.ends_with_the_same_bits()
 
@@ -126,8 +119,7 @@ class TwoHosts:
         self.reach_the_middle()
         self.offered(self.network.filter, f"{DATA} reject with tcp reset")
         self.job.wait_for(lambda: self.job.lost() > 0, "a worker noticed")
-        time.sleep(0.3)  # the first attempts to reconnect fail as well
-        self.in_the_middle()
+        self.job.stands_still_for(seconds=0.3)  # the first attempts to reconnect fail as well
         self.assertGreater(self.network.unfilter(), 0)
         self.ends_with_the_same_bits()
 
@@ -138,7 +130,6 @@ class TwoHosts:
         if killed == 0:
             self.skipTest("not offered here: ss -K (CONFIG_INET_DIAG_DESTROY)")
         self.job.wait_for(lambda: self.job.lost() > 0, "a worker noticed")
-        self.in_the_middle()
         self.ends_with_the_same_bits()
 
 
@@ -148,7 +139,7 @@ class Tcp(TwoHosts, unittest.TestCase):
 
 class Ucx(TwoHosts, unittest.TestCase):
     transport = "ucx"
-    # UCX would notice that the two "hosts" share memory, and take "lo" for a way from one to the other.
+    # UCX would notice that the two share a kernel: memory, and "lo" as a way from one to the other.
     prefix = ("env", "UCX_TLS=tcp", f"UCX_NET_DEVICES={netns.CARD}")
 
 
