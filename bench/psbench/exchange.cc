@@ -119,6 +119,15 @@ Status Exchange::run_phases(WorkerReport& report) {
 
 }  // namespace
 
+Status set_audit(ExchangeOptions& options) {
+  if (options.tensors.optimizer.kind != OptimizerKind::kSgd)
+    return {Code::kInvalidArgument, "--audit counts in whole numbers and needs sgd"};
+  options.audit = true;
+  options.tensors.optimizer.learning_rate = 1;
+  options.tensors.reduce = Reduce::kSum;
+  return {};
+}
+
 std::unique_ptr<WorkerProgram> make_exchange(const Model& model, const ExchangeOptions& options,
                                              SharedPage& page) {
   return std::make_unique<Exchange>(model, options, page);

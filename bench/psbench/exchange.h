@@ -19,6 +19,9 @@ struct ExchangeOptions {
   bool alone = false;         // the page is this worker's own; `rounds` is given
 };
 
+// Every round against the ledger, in its terms. kInvalidArgument with another optimizer than sgd.
+Status set_audit(ExchangeOptions& options);
+
 inline constexpr std::uint64_t kMinRounds = 5;
 
 // The gradients stay the same from the warm-up on, unless audited; time for filling and checking is

@@ -10,6 +10,7 @@
 #include "bench/psbench/exit_code.h"
 #include "bench/psbench/report.h"
 #include "bench/psbench/sizes.h"
+#include "bench/psbench/train/training.h"
 #include "bindings/cpp/node.h"
 
 namespace penstock::psbench {
@@ -21,6 +22,7 @@ Result<NodeOptions> node_options(const RoleOptions& options) {
   node.scheduler = options.scheduler;
   node.listen = options.listen;
   node.transport = local.transport;
+  node.rails = options.rails;
   node.rank = options.rank < 0 ? kAnyRank : static_cast<Rank>(options.rank);
   node.secret_file = local.secret_file;
   node.insecure = options.insecure;
@@ -50,18 +52,32 @@ Status run_server(const NodeOptions& node) {
   return server->wait(kNever);
 }
 
+Result<Model> choose_model(const PushPullOptions& options, DType dtype) {
+  if (options.sizes.empty()) return load_model(options.model);
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> sizes, parse_sizes(options.sizes));
+  if (sizes.size() != 1)
+    return Status(Code::kInvalidArgument, "--sizes: one size per job that is started by hand");
+  return single_tensor_model(sizes[0], dtype_bytes(dtype));
+}
+
 // The rounds are fixed, so no worker has to tell the others when to stop.
-Status run_worker(const RoleOptions& options, const NodeOptions& node) {
-  PENSTOCK_ASSIGN_OR_RETURN(const Model model, load_model(options.push_pull.model));
-  const std::optional<DType> dtype = parse_dtype(options.push_pull.dtype);
-  if (!dtype) return {Code::kInvalidArgument, "no such dtype: " + options.push_pull.dtype};
+Result<ExchangeOptions> exchange_options(const PushPullOptions& options, DType dtype) {
   ExchangeOptions exchange;
-  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors.optimizer, make_optimizer(options.push_pull.local));
-  exchange.tensors.dtype = *dtype;
-  exchange.rounds = std::max<std::uint64_t>(1, options.push_pull.rounds);
-  exchange.warm_up = options.push_pull.warm_up;
-  exchange.check = options.push_pull.check;
+  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors.optimizer, make_optimizer(options.local));
+  exchange.tensors.dtype = dtype;
+  exchange.rounds = std::max<std::uint64_t>(1, options.rounds);
+  exchange.warm_up = options.warm_up;
+  exchange.check = options.check;
   exchange.alone = true;
+  if (options.audit) PENSTOCK_RETURN_IF_ERROR(set_audit(exchange));
+  return exchange;
+}
+
+Status run_exchange(const PushPullOptions& options, const NodeOptions& node) {
+  const std::optional<DType> dtype = parse_dtype(options.dtype);
+  if (!dtype) return {Code::kInvalidArgument, "no such dtype: " + options.dtype};
+  PENSTOCK_ASSIGN_OR_RETURN(const Model model, choose_model(options, *dtype));
+  PENSTOCK_ASSIGN_OR_RETURN(const ExchangeOptions exchange, exchange_options(options, *dtype));
   SharedPage page;
   const std::unique_ptr<WorkerProgram> program = make_exchange(model, exchange, page);
   PENSTOCK_ASSIGN_OR_RETURN(const auto worker, WorkerNode::start(node));
@@ -69,8 +85,8 @@ Status run_worker(const RoleOptions& options, const NodeOptions& node) {
   RunResult result;
   result.model = model.name;
   result.transport = node.transport;
-  result.optimizer = options.push_pull.local.optimizer;
-  result.dtype = options.push_pull.dtype;
+  result.optimizer = options.local.optimizer;
+  result.dtype = options.dtype;
   result.elements = model.elements();
   result.bytes = result.elements * dtype_bytes(*dtype);
   result.servers = worker->worker().servers();
@@ -85,11 +101,22 @@ Status run_worker(const RoleOptions& options, const NodeOptions& node) {
   return report.status;
 }
 
+Status run_training(const RoleOptions& options, const NodeOptions& node) {
+  PENSTOCK_ASSIGN_OR_RETURN(const OptimizerSpec optimizer, make_optimizer(options.push_pull.local));
+  PENSTOCK_ASSIGN_OR_RETURN(const Dataset data, load_data(options.train));
+  SharedPage page;
+  const std::unique_ptr<WorkerProgram> program =
+      make_training(options.train, optimizer, data, page);
+  PENSTOCK_ASSIGN_OR_RETURN(const auto worker, WorkerNode::start(node));
+  return program->run(worker->worker()).status;
+}
+
 Status run(const RoleOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(const NodeOptions node, node_options(options));
   if (options.role == "scheduler") return run_scheduler(options, node);
   if (options.role == "server") return run_server(node);
-  return run_worker(options, node);
+  return options.train.data.empty() ? run_exchange(options.push_pull, node)
+                                    : run_training(options, node);
 }
 
 }  // namespace
@@ -101,8 +128,12 @@ CLI::App* add_role_command(CLI::App& app, RoleOptions& options) {
       ->required()
       ->check(CLI::IsMember({"scheduler", "server", "worker"}));
   command->add_option("--scheduler", options.scheduler, "host:port of the scheduler");
-  command->add_option("--listen", options.listen, "scheduler, server: where others connect")
+  command
+      ->add_option("--listen", options.listen,
+                   "where others connect; the data goes by this address")
       ->capture_default_str();
+  command->add_option("--rails", options.rails, "verbs: the devices to use, as mlx5_0 or mlx5_0:1")
+      ->delimiter(',');
   command->add_option("--rank", options.rank, "-1 takes any")->capture_default_str();
   command->add_option("--servers", options.servers, "of the job (scheduler)")
       ->capture_default_str();
@@ -111,6 +142,8 @@ CLI::App* add_role_command(CLI::App& app, RoleOptions& options) {
   command->add_flag("--insecure", options.insecure,
                     "no secret: neither authenticated nor encrypted");
   add_push_pull_options(*command, options.push_pull);
+  add_training_options(*command, options.train);
+  command->get_option("--data")->description("worker: train on this CSV file instead of a model");
   return command;
 }
 

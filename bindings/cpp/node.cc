@@ -68,6 +68,7 @@ Result<std::unique_ptr<NodeParts>> make_parts(const NodeOptions& options, const 
   device.provider = options.transport;
   device.bind_address = host_of(options.listen);
   device.advertise_host = options.advertise_host;
+  device.rails = options.rails;
   device.incarnation = parts->incarnation;
   device.fabric = options.fabric;
   PENSTOCK_ASSIGN_OR_RETURN(parts->device, open_device(device, parts->clock));

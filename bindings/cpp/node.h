@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bindings/cpp/lane_threads.h"
 #include "engine/scheduler/scheduler.h"
@@ -26,6 +27,7 @@ struct NodeOptions {
   std::string listen = "127.0.0.1:0";  // scheduler, server: control connections come in here
   std::string transport = "tcp";       // of data; see provider_names()
   std::string advertise_host;          // what peers connect data to; empty: the host of `listen`
+  std::vector<std::string> rails;      // verbs: "mlx5_0", "mlx5_0:1"; empty: all active ports
   Rank rank = kAnyRank;
   std::string secret_file;           // empty: PENSTOCK_SECRET_FILE
   const Secret* secret = nullptr;    // in memory already: goes before secret_file

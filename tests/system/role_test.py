@@ -51,6 +51,39 @@ class Roles(unittest.TestCase):
             code, _, err = self.end(process)
             self.assertEqual(code, psbench.GOOD, err)
 
+    def run_job(self, *work):
+        """Scheduler, server and two workers that do `work`; returns how the workers ended."""
+        scheduler, address = self.scheduler("--workers", 2)
+        server = self.start("server", "--scheduler", address)
+        workers = [self.start("worker", "--scheduler", address, "--rank", rank, *work)
+                   for rank in (0, 1)]
+        ends = [self.end(process) for process in workers]
+        for process in (server, scheduler):
+            self.assertEqual(self.end(process)[0], psbench.GOOD)
+        return ends
+
+    def test_every_round_is_audited(self):
+        for code, _, err in self.run_job("--sizes", "300K", "--audit"):
+            self.assertEqual(code, psbench.GOOD, err)
+
+    def test_trains_to_the_bits_of_a_local_run(self):
+        training = ("--data", psbench.DIGITS, "--epochs", 2, "--optimizer", "adam", "--save")
+        local, roles = (os.path.join(self.folder.name, name) for name in ("local", "roles"))
+        done = psbench.run("train", "--local", "1x2", *training, local)
+        self.assertEqual(done.returncode, psbench.GOOD, done.stderr)
+        for code, _, err in self.run_job(*training, roles):
+            self.assertEqual(code, psbench.GOOD, err)
+        with open(local, "rb") as expected, open(roles, "rb") as got:
+            self.assertEqual(got.read(), expected.read())
+
+    def test_wrong_work_is_refused_before_joining(self):
+        for work, sentence in ((("--sizes", "4K,8K"), "one size"),
+                               (("--audit", "--optimizer", "adam"), "needs sgd"),
+                               (("--data", "/nonexistent.csv"), "/nonexistent.csv")):
+            code, _, err = self.end(self.start("worker", "--scheduler", "127.0.0.1:1", *work))
+            self.assertIn(code, (psbench.USAGE, psbench.ENVIRONMENT))
+            self.assertIn(sentence, err)
+
     def test_a_rank_is_started_once(self):
         _, address = self.scheduler("--workers", 2)
         first = self.start("worker", "--scheduler", address, "--rank", 0)

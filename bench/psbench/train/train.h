@@ -21,6 +21,9 @@ struct TrainOptions {
   std::string save;
 };
 
+// All but the local ones.
+void add_training_options(CLI::App& command, TrainOptions& options);
+
 CLI::App* add_train_command(CLI::App& app, TrainOptions& options);
 
 // Trains and prints loss and held-out accuracy per epoch; returns an ExitCode.
