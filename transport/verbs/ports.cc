@@ -1,0 +1,158 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "transport/verbs/ports.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "transport/hardware/gpu_path.h"
+#include "transport/verbs/api.h"
+
+namespace penstock {
+namespace {
+
+using verbs::VerbsApi;
+
+// A device can have a thousand GIDs, nearly all empty.
+constexpr int kMostGids = 64;
+
+const char* state_name(ibv_port_state state) {
+  switch (state) {
+    case IBV_PORT_DOWN:
+      return "down";
+    case IBV_PORT_INIT:
+      return "initializing";
+    case IBV_PORT_ARMED:
+      return "armed";
+    case IBV_PORT_ACTIVE:
+      return "active";
+    case IBV_PORT_ACTIVE_DEFER:
+      return "active, deferred";
+    default:
+      return "in an unknown state";
+  }
+}
+
+// The codes are IBTA's, one bit for each rate.
+double gigabits_per_second(const ibv_port_attr& port) {
+  struct Entry {
+    unsigned code;
+    double value;
+  };
+  constexpr std::array kLanes{Entry{1, 1}, Entry{2, 4}, Entry{4, 8}, Entry{8, 12}, Entry{16, 2}};
+  constexpr std::array kRates{Entry{1, 2.5}, Entry{2, 5},   Entry{4, 10},  Entry{8, 10},
+                              Entry{16, 14}, Entry{32, 25}, Entry{64, 50}, Entry{128, 100}};
+  const auto value = [](const auto& table, unsigned code) {
+    for (const Entry& entry : table)
+      if (entry.code == code) return entry.value;
+    return 0.0;
+  };
+  return value(kLanes, port.active_width) * value(kRates, port.active_speed);
+}
+
+unsigned mtu_bytes(ibv_mtu mtu) {
+  return mtu >= IBV_MTU_256 && mtu <= IBV_MTU_4096 ? 128U << static_cast<unsigned>(mtu) : 0;
+}
+
+RdmaGid describe(int index, const ibv_gid& gid) {
+  in6_addr bytes{};
+  std::memcpy(&bytes, gid.raw, sizeof bytes);
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  ::inet_ntop(AF_INET6, &bytes, text.data(), text.size());
+  RdmaGid described{index, text.data(), {}};
+  if (IN6_IS_ADDR_V4MAPPED(&bytes)) {
+    ::inet_ntop(AF_INET, gid.raw + 12, text.data(), text.size());
+    described.address = text.data();
+  } else if (!IN6_IS_ADDR_LINKLOCAL(&bytes)) {
+    described.address = described.text;
+  }
+  return described;
+}
+
+// As the verbs transport does it: an IPv4 address before an IPv6 one, then the first.
+int choose(const std::vector<RdmaGid>& gids) {
+  int best = -1;
+  for (const RdmaGid& gid : gids) {
+    if (gid.address.find('.') != std::string::npos) return gid.index;
+    if (best < 0 && !gid.address.empty()) best = gid.index;
+  }
+  return best;
+}
+
+DmabufSupport probe_dmabuf(const VerbsApi& api, ibv_context* context) {
+  if (api.ibv_reg_dmabuf_mr == nullptr) return DmabufSupport::kNo;
+  ibv_pd* domain = api.ibv_alloc_pd(context);
+  if (domain == nullptr) return DmabufSupport::kUnknown;
+  ibv_mr* region = api.ibv_reg_dmabuf_mr(domain, 0, 4096, 0, -1, IBV_ACCESS_LOCAL_WRITE);
+  const int error = errno;
+  if (region != nullptr) api.ibv_dereg_mr(region);
+  api.ibv_dealloc_pd(domain);
+  return region != nullptr ? DmabufSupport::kYes : dmabuf_support(error);
+}
+
+RdmaPort describe_port(const VerbsApi& api, ibv_context* context, const std::string& device,
+                       std::uint8_t number) {
+  RdmaPort port;
+  port.device = device;
+  port.port = number;
+  ibv_port_attr attributes{};
+  if (const int error = api.ibv_query_port(context, number, &attributes); error != 0) {
+    port.trouble = Status::system("query the port", error).to_string();
+    return port;
+  }
+  port.active = attributes.state == IBV_PORT_ACTIVE;
+  port.state = state_name(attributes.state);
+  if (attributes.link_layer == IBV_LINK_LAYER_ETHERNET) port.link = LinkLayer::kEthernet;
+  if (attributes.link_layer == IBV_LINK_LAYER_INFINIBAND) port.link = LinkLayer::kInfiniBand;
+  port.gigabits_per_second = gigabits_per_second(attributes);
+  port.active_mtu_bytes = mtu_bytes(attributes.active_mtu);
+  port.max_mtu_bytes = mtu_bytes(attributes.max_mtu);
+  constexpr ibv_gid kNone{};
+  for (int i = 0; i < std::min(attributes.gid_tbl_len, kMostGids); ++i) {
+    ibv_gid gid{};
+    if (api.ibv_query_gid(context, number, i, &gid) != 0) continue;
+    if (std::memcmp(&gid, &kNone, sizeof gid) != 0) port.gids.push_back(describe(i, gid));
+  }
+  port.chosen_gid = choose(port.gids);
+  port.dmabuf = probe_dmabuf(api, context);
+  return port;
+}
+
+void describe_device(const VerbsApi& api, ibv_device* device, std::vector<RdmaPort>& ports) {
+  RdmaPort trouble;
+  trouble.device = api.ibv_get_device_name(device);
+  std::unique_ptr<ibv_context, int (*)(ibv_context*)> context(api.ibv_open_device(device),
+                                                              api.ibv_close_device);
+  ibv_device_attr attributes{};
+  int error = context == nullptr ? errno : 0;
+  if (context != nullptr) error = api.ibv_query_device(context.get(), &attributes);
+  if (error != 0) {
+    trouble.trouble = Status::system("open the device", error).to_string();
+    ports.push_back(std::move(trouble));
+    return;
+  }
+  for (std::uint8_t i = 1; i <= attributes.phys_port_cnt; ++i)
+    ports.push_back(describe_port(api, context.get(), trouble.device, i));
+}
+
+}  // namespace
+
+Result<std::vector<RdmaPort>> list_rdma_ports() {
+  PENSTOCK_ASSIGN_OR_RETURN(const VerbsApi* api, verbs::system_verbs());
+  int count = 0;
+  ibv_device** list = api->ibv_get_device_list(&count);
+  // Kernels without RDMA have no list at all.
+  if (list == nullptr) return std::vector<RdmaPort>{};
+  std::vector<RdmaPort> ports;
+  for (int i = 0; i < count; ++i) describe_device(*api, list[i], ports);
+  api->ibv_free_device_list(list);
+  return ports;
+}
+
+}  // namespace penstock
