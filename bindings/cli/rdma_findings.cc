@@ -71,7 +71,9 @@ Finding check_gids(const RdmaPort& port, const std::string& id, const HostTree& 
   }
   finding.level = Level::kWarning;
   finding.found = (list.empty() ? "no GIDs" : list) + "; none stands for an IP address";
-  finding.fix = "ip address add <address>/<prefix> dev <its network device>";
+  finding.fix = port.link == LinkLayer::kInfiniBand
+                    ? "modprobe ib_ipoib; ip address add <address>/<prefix> dev ib0"
+                    : "ip address add <address>/<prefix> dev <its network device>";
   return finding;
 }
 
