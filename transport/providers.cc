@@ -8,7 +8,9 @@
 #include <array>
 
 #include "transport/auto/device.h"
+#include "transport/shm/device.h"
 #include "transport/tcp/device.h"
+#include "transport/ucx/device.h"
 #include "transport/verbs/device.h"
 #include "transport/verbs/ports.h"
 
@@ -22,6 +24,10 @@ Opened open_loopback(const DeviceOptions& options, const Clock& /*clock*/) {
     return Status(Code::kInvalidArgument, "loopback connects nodes of one process only")
         .with_hint("use --transport tcp between processes");
   return options.fabric->create_device(options.incarnation);
+}
+
+Opened open_shm(const DeviceOptions& options, const Clock& clock) {
+  return open_shm_device({.incarnation = options.incarnation}, clock);
 }
 
 Opened open_tcp(const DeviceOptions& options, const Clock& clock) {
@@ -40,6 +46,14 @@ Opened open_verbs(const DeviceOptions& options, const Clock& clock) {
   return open_verbs_device(verbs, clock);
 }
 
+Opened open_ucx(const DeviceOptions& options, const Clock& clock) {
+  UcxOptions ucx;
+  ucx.bind_address = options.bind_address;
+  ucx.advertise_host = options.advertise_host;
+  ucx.incarnation = options.incarnation;
+  return open_ucx_device(ucx, clock);
+}
+
 Opened open_auto(const DeviceOptions& options, const Clock& clock);
 
 struct Provider {
@@ -49,9 +63,11 @@ struct Provider {
 };
 // Fastest first: the order in which auto tries them.
 constexpr std::array kProviders{
+    Provider{ProviderKind::kShm, open_shm, true},
     Provider{ProviderKind::kVerbs, open_verbs, true},
     Provider{ProviderKind::kTcp, open_tcp, true},
     Provider{ProviderKind::kLoopback, open_loopback, false},
+    Provider{ProviderKind::kUcx, open_ucx, false},  // trusts its network more than the others do
     Provider{ProviderKind::kAuto, open_auto, false},
 };
 

@@ -83,7 +83,9 @@ bool is_aligned(const wire::Message& message) {
   if (const auto* opened = message.body_as_LaneOpened()) return is_aligned(opened->next());
   if (const auto* lend = message.body_as_Lend())
     return is_aligned(lend->parameters()) && is_aligned(lend->gradients());
-  if (const auto* grant = message.body_as_Grant()) return is_aligned(grant->slots());
+  if (const auto* grant = message.body_as_Grant())
+    return is_aligned(grant->slots()) && is_aligned(grant->masters()) &&
+           is_aligned(grant->copies());
   return true;
 }
 

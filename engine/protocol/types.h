@@ -40,6 +40,11 @@ struct RemoteBuffer {
   std::uint64_t offset = 0;
 };
 
+// What a server lane grants one worker for one batch: see wire::Grant.
+struct LaneGrant {
+  RemoteBuffer slots, masters, copies;
+};
+
 // A worker's slots are reachable through its own endpoints only.
 constexpr PeerScope scope_of_worker(Rank worker) { return worker + 1; }
 

@@ -9,11 +9,6 @@
 #include "engine/protocol/limits.h"
 
 namespace penstock {
-namespace {
-constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-}  // namespace
 
 Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
                                                        std::span<const Declaration> batch,
@@ -22,14 +17,11 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   std::unique_ptr<LaneTables> self(new LaneTables());
   self->order_ = order;
   self->placement_ = placement;
+  self->storage_ = lay_out(batch, placement);
   self->lent.resize(workers);
   for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, 0, {}});
   for (const SlicePlace& place : placement.slices) {
     const TensorSpec& spec = batch[place.declaration].spec;
-    self->storage_.push_back({self->elements_, self->wire_bytes_});
-    self->elements_ += round_up(place.elements.count, kSliceAlignment);
-    if (spec.parameter_dtype != DType::kFloat32)
-      self->wire_bytes_ += round_up(place.elements.count * dtype_bytes(spec.parameter_dtype), 64);
     self->planes_ = std::max(self->planes_, state_planes(spec.optimizer.kind));
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;
@@ -39,10 +31,10 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
 }
 
 Status LaneTables::take_memory(std::uint32_t workers, Device& device) {
-  const std::uint64_t array_bytes = (1 + planes_) * elements_ * sizeof(float);
-  PENSTOCK_ASSIGN_OR_RETURN(arrays_, device.allocate_memory(array_bytes, Access::kLocal));
-  if (wire_bytes_ > 0) {
-    PENSTOCK_ASSIGN_OR_RETURN(wire_, device.allocate_memory(wire_bytes_, Access::kLocal));
+  const std::uint64_t array_bytes = (1 + planes_) * storage_.elements * sizeof(float);
+  PENSTOCK_ASSIGN_OR_RETURN(arrays_, device.allocate_memory(array_bytes, Access::kMap));
+  if (storage_.wire_bytes > 0) {
+    PENSTOCK_ASSIGN_OR_RETURN(wire_, device.allocate_memory(storage_.wire_bytes, Access::kMap));
   }
   slots_.resize(workers);
   for (Rank worker = 0; worker < workers; ++worker) {
@@ -66,7 +58,7 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 }
 
 std::uint64_t LaneTables::memory_bytes() const {
-  return (1 + planes_) * elements_ * sizeof(float) + wire_bytes_ +
+  return (1 + planes_) * storage_.elements * sizeof(float) + storage_.wire_bytes +
          slots_.size() * placement_.slots_bytes;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/protocol/shard_map.h"
+#include "engine/protocol/storage.h"
 #include "transport/api/device.h"
 
 namespace penstock {
@@ -26,12 +27,6 @@ struct KeyTable {
   Coefficients coefficients{};
 };
 
-// Where one slice lives inside the batch's arrays.
-struct SliceStorage {
-  std::uint64_t first = 0;        // element in parameters and in each state plane
-  std::uint64_t wire_offset = 0;  // bytes in `outgoing`
-};
-
 class LaneTables {
  public:
   // Takes all memory and registers it. kExhausted naming the batch's size.
@@ -42,16 +37,21 @@ class LaneTables {
 
   std::uint64_t order() const { return order_; }
   const LanePlacement& placement() const { return placement_; }
-  const SliceStorage& storage(std::size_t index) const { return storage_[index]; }
+  const SliceStorage& storage(std::size_t index) const { return storage_.slices[index]; }
   std::vector<KeyTable>& keys() { return keys_; }
 
   float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
   float* state(const SliceStorage& at, std::uint32_t plane) const {
-    return arrays() + (plane + 1) * elements_ + at.first;
+    return arrays() + (plane + 1) * storage_.elements + at.first;
   }
   // The copy that workers receive: the masters themselves for float32.
   void* wire(const SliceStorage& at, DType dtype) const;
   const MemoryRegion& outgoing(DType dtype) const;
+  // The masters and the outgoing copies as workers may map them; the second is empty without any.
+  RemoteBuffer masters() const { return {arrays_->describe(), 0}; }
+  RemoteBuffer copies() const {
+    return wire_ ? RemoteBuffer{wire_->describe(), 0} : RemoteBuffer{};
+  }
   std::uint64_t outgoing_offset(const SliceStorage& at, DType dtype) const;
 
   std::byte* slot(Rank worker, const SlicePlace& place, Round round) const {
@@ -63,6 +63,7 @@ class LaneTables {
   struct Lent {
     std::vector<RemoteBuffer> parameters;
     std::vector<RemoteBuffer> gradients;
+    std::vector<std::uint8_t> views;  // 1: it reads the parameters here, in place
     std::vector<std::shared_ptr<RemoteMapping>> mapped;  // its gradients; null where they are not
   };
   std::vector<Lent> lent;  // [worker]
@@ -85,12 +86,10 @@ class LaneTables {
 
   std::uint64_t order_ = 0;
   LanePlacement placement_;
-  std::vector<SliceStorage> storage_;
+  LaneStorage storage_;
   std::vector<KeyTable> keys_;
-  std::uint64_t elements_ = 0;  // of all slices, each rounded up to kSliceAlignment
-  std::uint32_t planes_ = 0;    // state planes of the greediest optimizer of the batch
-  std::uint64_t wire_bytes_ = 0;
-  std::unique_ptr<MemoryRegion> arrays_;  // float[1 + planes_][elements_]
+  std::uint32_t planes_ = 0;              // state planes of the greediest optimizer of the batch
+  std::unique_ptr<MemoryRegion> arrays_;  // float[1 + planes_][storage_.elements]
   std::unique_ptr<MemoryRegion> wire_;
   std::vector<std::unique_ptr<MemoryRegion>> slots_;  // [worker]
 };

@@ -229,7 +229,8 @@ Status Server::add_tables(const wire::CommitT& commit) {
         auto tables, LaneTables::create(commit.order, batch, mine,
                                         static_cast<std::uint32_t>(workers_.size()), device_));
     for (Rank worker = 0; worker < workers_.size(); ++worker)
-      record.grants[worker * lanes_.size() + lane] = {tables->slots(worker).describe(), 0};
+      record.grants[worker * lanes_.size() + lane] = {
+          {tables->slots(worker).describe(), 0}, tables->masters(), tables->copies()};
     command(lane, AddTables{std::move(tables)});
   }
   return {};
@@ -250,12 +251,15 @@ void Server::on_lend(Rank worker, const wire::LendT& lend) {
   if (!record.failed.ok()) {
     grant.error = to_wire(record.failed);
   } else if (!parameters.ok() || !gradients.ok() || parameters->size() != record.keys ||
-             gradients->size() != record.keys) {
+             gradients->size() != record.keys || lend.views.size() != record.keys) {
     grant.error = to_wire({Code::kProtocol, "buffers lent do not match the declaration"});
   } else {
     for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
-      grant.slots.push_back(to_wire(record.grants[worker * lanes_.size() + lane]));
-      command(lane, LendBuffers{lend.order, worker, *parameters, *gradients});
+      const LaneGrant& granted = record.grants[worker * lanes_.size() + lane];
+      grant.slots.push_back(to_wire(granted.slots));
+      grant.masters.push_back(to_wire(granted.masters));
+      grant.copies.push_back(to_wire(granted.copies));
+      command(lane, LendBuffers{lend.order, worker, *parameters, *gradients, lend.views});
     }
   }
   links_.send(worker_links_[worker].link, std::move(grant));

@@ -109,7 +109,7 @@ class Server final : public Loop, private LinkHandler {
   std::vector<std::unique_ptr<ServerLane>> lanes_;
   struct Batch {
     std::size_t keys = 0;
-    std::vector<RemoteBuffer> grants;  // [worker * lanes + lane]
+    std::vector<LaneGrant> grants;  // [worker * lanes + lane]
     Status failed;
   };
   std::map<std::uint64_t, Batch> batches_;  // by commit order

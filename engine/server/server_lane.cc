@@ -179,9 +179,11 @@ bool ServerLane::post_answer(std::uint32_t index, Rank worker) {
   work.local = &slice.tables->outgoing(spec.parameter_dtype);
   work.local_offset = slice.tables->outgoing_offset(at, spec.parameter_dtype);
   work.length = place.elements.count * element_bytes;
-  const RemoteBuffer& buffer = slice.tables->lent[worker].parameters[place.declaration];
+  const LaneTables::Lent& lent = slice.tables->lent[worker];
+  const RemoteBuffer& buffer = lent.parameters[place.declaration];
   work.remote = &buffer.region;
   work.remote_offset = buffer.offset + place.elements.begin * element_bytes;
+  if (lent.views[place.declaration] != 0) work.length = 0;  // it reads them here
   if (!peer.endpoint->post(work).ok()) return false;
   count(stats_.bytes_out, work.length);
   return true;
@@ -309,6 +311,7 @@ void ServerLane::handle(LendBuffers& lend) {
       LaneTables::Lent& lent = tables->lent[lend.worker];
       lent.parameters = std::move(lend.parameters);
       lent.gradients = std::move(lend.gradients);
+      lent.views = std::move(lend.views);
       lent.mapped.resize(lent.parameters.size());
       map_gradients(*tables, lend.worker);
     }

@@ -35,6 +35,7 @@ struct LendBuffers {  // the worker's buffers of each declaration of a batch
   Rank worker = 0;
   std::vector<RemoteBuffer> parameters;
   std::vector<RemoteBuffer> gradients;
+  std::vector<std::uint8_t> views;
 };
 struct OpenEndpoint {  // `next`: per slice, the first round the worker has not received
   Rank worker = 0;

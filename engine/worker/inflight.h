@@ -19,10 +19,12 @@ namespace penstock {
 
 class InflightKey {
  public:
-  InflightKey(Declaration what, RegisteredBuffer gradient_buffer, RegisteredBuffer parameter_buffer)
+  InflightKey(Declaration what, RegisteredBuffer gradient_buffer, RegisteredBuffer parameter_buffer,
+              bool reads_in_place)
       : declaration(std::move(what)),
         gradients(std::move(gradient_buffer)),
-        parameters(std::move(parameter_buffer)) {}
+        parameters(std::move(parameter_buffer)),
+        view(reads_in_place) {}
 
   // User's side, one caller at a time: the round begins with every slice missing.
   void start(Round round) {
@@ -46,11 +48,20 @@ class InflightKey {
   const Declaration declaration;
   const RegisteredBuffer gradients;
   const RegisteredBuffer parameters;
+  const bool view;  // parameters are read in the servers' memory
   WaitPoint wait_point;
 
   // Set by the control loop before the key is handed to lanes or users, constant afterwards.
   std::uint32_t slices = 0;
   std::vector<std::uint32_t> lanes;  // that hold slices of it
+
+  // [lane]: each filled by its lane before that lane counts a slice of round 0 down.
+  struct Piece {
+    std::uint64_t first_element = 0;
+    std::span<const std::byte> bytes;
+    std::shared_ptr<RemoteMapping> mapping;
+  };
+  std::vector<std::vector<Piece>> pieces;
 
  private:
   std::atomic<Round> started_{0};

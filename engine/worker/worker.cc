@@ -120,8 +120,10 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
   Declaration declaration{tensor.key, std::move(tensor.spec)};
   PENSTOCK_RETURN_IF_ERROR(validate(declaration));
   const TensorSpec& spec = declaration.spec;
+  const bool no_parameters =
+      tensor.view && tensor.parameters.empty() && (!spec.from_worker_0 || rank() != 0);
   if (tensor.gradients.size() != spec.gradient_bytes() ||
-      tensor.parameters.size() != spec.parameter_bytes())
+      (tensor.parameters.size() != spec.parameter_bytes() && !no_parameters))
     return Status(
         Code::kInvalidArgument,
         fmt::format("{}: buffers of {} and {} bytes; its gradients take {} and its "
@@ -129,10 +131,13 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
                     describe(declaration), tensor.gradients.size(), tensor.parameters.size(),
                     spec.gradient_bytes(), spec.parameter_bytes()));
   PENSTOCK_ASSIGN_OR_RETURN(auto gradients, regions_.acquire(tensor.gradients, Access::kMap));
-  PENSTOCK_ASSIGN_OR_RETURN(auto parameters,
-                            regions_.acquire(tensor.parameters, Access::kRemoteWrite));
+  RegisteredBuffer parameters;
+  if (!no_parameters) {
+    PENSTOCK_ASSIGN_OR_RETURN(parameters,
+                              regions_.acquire(tensor.parameters, Access::kRemoteWrite));
+  }
   return std::make_unique<InflightKey>(std::move(declaration), std::move(gradients),
-                                       std::move(parameters));
+                                       std::move(parameters), tensor.view);
 }
 
 Ticket Worker::begin_declare(std::vector<Tensor> tensors) {

@@ -55,6 +55,16 @@ struct Tensor {
   TensorSpec spec;
   std::span<std::byte> gradients;
   std::span<std::byte> parameters;
+  // Read the parameters in the servers' memory, with view(), instead of receiving a copy: on one
+  // host and where the transport maps memory, or declare() fails with kUnsupported. `parameters`
+  // may then be empty, except on worker 0 when it brings the initial values.
+  bool view = false;
+};
+
+// Some of a tensor's parameters where the server keeps them, in the spec's parameter dtype.
+struct ParameterPiece {
+  std::uint64_t first_element = 0;
+  std::span<const std::byte> bytes;
 };
 
 using Ticket = std::uint64_t;
@@ -109,6 +119,11 @@ class Worker final : public Loop, private LinkHandler {
   Status wait(Key key, Round round, TimeNs deadline_ns);  // on the clock
   Status wait(Key key, Round round) { return wait(key, round, call_deadline_ns()); }
 
+  // The parameters of a key declared with `view`, from the first element to the last: what the
+  // last finished round left. They hold still until this worker starts the next round of the key,
+  // and stay readable until remove(). kNotFound, or kInvalidArgument for a key without a view.
+  Result<std::vector<ParameterPiece>> view(Key key) const;
+
   std::optional<Status> failure() const;
   Rank rank() const;  // after join()
   std::uint32_t workers() const;
@@ -142,7 +157,7 @@ class Worker final : public Loop, private LinkHandler {
     // kDeclare, after its commit:
     std::uint64_t order = 0;
     Placement placement;
-    std::vector<std::vector<RemoteBuffer>> grants;  // [server][lane]
+    std::vector<std::vector<LaneGrant>> grants;  // [server][lane]
     std::uint32_t grants_missing = 0;
     std::uint32_t keys_missing = 0;   // not initialised
     std::uint32_t lanes_missing = 0;  // kRemove: lanes that still hold them
@@ -192,6 +207,7 @@ class Worker final : public Loop, private LinkHandler {
   void on_grant(Rank server, const wire::GrantT& grant);
   void start_initial_round(Call& call);
   void on_key_initialised(InflightKey* key);
+  void on_key_failed(const InflightKey* key, const Status& reason);
   void on_keys_removed(std::uint64_t sequence);
   void finish_call(std::uint64_t sequence, Status status);
   void drop_keys(const std::vector<InflightKey*>& keys);

@@ -201,7 +201,8 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
     return to_wire(RemoteBuffer{buffer.region->describe(), buffer.offset});
   };
   for (const InflightKey* key : call.keys) {
-    lend.parameters.push_back(lent(key->parameters));
+    lend.parameters.push_back(key->view ? to_wire(RemoteBuffer{}) : lent(key->parameters));
+    lend.views.push_back(key->view ? 1 : 0);
     lend.gradients.push_back(lent(key->gradients));
   }
   const std::vector<std::byte> frame = encode_body(std::move(lend));
@@ -219,6 +220,7 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
     ++call.grants_missing;
     if (server_links_[server].link) links_.send_frame(*server_links_[server].link, frame);
   }
+  for (InflightKey* key : call.keys) key->pieces.resize(lanes_.size());
 }
 
 void Worker::on_grant(Rank server, const wire::GrantT& grant) {
@@ -231,10 +233,15 @@ void Worker::on_grant(Rank server, const wire::GrantT& grant) {
         Status(Code::kProtocol, fmt::format("server {} granted slots nobody asked for", server)));
   if (grant.error)
     return fail(from_wire(grant.error).with_peer(describe(server_links_[server].member)));
-  Result<std::vector<RemoteBuffer>> slots = from_wire(grant.slots);
-  if (!slots.ok() || slots->size() != lanes_.size())
+  const auto slots = from_wire(grant.slots);
+  const auto masters = from_wire(grant.masters);
+  const auto copies = from_wire(grant.copies);
+  if (!slots.ok() || !masters.ok() || !copies.ok() || slots->size() != lanes_.size() ||
+      masters->size() != lanes_.size() || copies->size() != lanes_.size())
     return fail(Status(Code::kProtocol, fmt::format("server {} granted other lanes", server)));
-  call->second.grants[server] = std::move(*slots);
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
+    call->second.grants[server].push_back(
+        {slots.value()[lane], masters.value()[lane], copies.value()[lane]});
   if (--call->second.grants_missing == 0) start_initial_round(call->second);
 }
 
@@ -244,10 +251,12 @@ void Worker::start_initial_round(Call& call) {
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     AddKeys add;
     add.keys = call.keys;
-    add.slots.resize(server_links_.size());
+    add.grants.resize(server_links_.size());
+    if (std::any_of(call.keys.begin(), call.keys.end(), [](const auto* key) { return key->view; }))
+      for (const InflightKey* key : call.keys) add.batch.push_back(key->declaration);
     for (Rank server = 0; server < server_links_.size(); ++server) {
       add.placement.push_back(std::move(call.placement.lanes[server * lanes + lane]));
-      if (!call.grants[server].empty()) add.slots[server] = call.grants[server][lane];
+      if (!call.grants[server].empty()) add.grants[server] = call.grants[server][lane];
     }
     command(lane, std::move(add));
   }

@@ -140,6 +140,7 @@ void WorkerLane::on_completion(const Completion& completion) {
       return;
     case Event::kConnected:
       link.up = true;
+      map_views(link);
       return tell(ServerConnected{server});
     case Event::kDisconnected:
       return on_disconnected(server);
@@ -244,14 +245,15 @@ void WorkerLane::handle(AddKeys& add) {
       slice.key = add.keys[place.declaration];
       slice.position = (next_position_ + place.declaration) << 24 | place.slice;
       slice.elements = place.elements;
-      slice.slot_offset = add.slots[server].offset + place.slot_offset;
+      slice.slot_offset = add.grants[server].slots.offset + place.slot_offset;
       slice.slot_bytes = place.slot_bytes;
-      slice.slots = add.slots[server].region;
+      slice.slots = add.grants[server].slots.region;
       auto& mine = ranges[place.declaration];
       if (mine.empty() || mine.back().server != server) mine.push_back({server, {}});
       mine.back().slices.push_back(place.slice);
     }
     link.ready.reserve(link.slices.size());
+    if (!add.batch.empty()) add_views(add, server);
   }
   next_position_ += add.keys.size();
   for (std::size_t i = 0; i < add.keys.size(); ++i)

@@ -15,7 +15,7 @@
 #include <variant>
 #include <vector>
 
-#include "engine/protocol/shard_map.h"
+#include "engine/protocol/storage.h"
 #include "engine/runtime/loop.h"
 #include "engine/runtime/waker.h"
 #include "engine/worker/inflight.h"
@@ -29,7 +29,8 @@ namespace penstock {
 struct AddKeys {
   std::vector<InflightKey*> keys;        // [declaration]; alive until KeysRemoved
   std::vector<LanePlacement> placement;  // [server]: this lane's slices
-  std::vector<RemoteBuffer> slots;       // [server]: where they go
+  std::vector<LaneGrant> grants;         // [server]: where they go, and where parameters are
+  std::vector<Declaration> batch;        // of the keys, for the servers' layout; only with views
 };
 struct DropKeys {
   std::uint64_t sequence = 0;  // comes back in KeysRemoved
@@ -78,11 +79,15 @@ struct NextRounds {  // `next`: per slice, the first round whose answer has not 
 struct KeyInitialised {
   InflightKey* key = nullptr;
 };
+struct KeyFailed {  // its parameters cannot be read in place
+  InflightKey* key = nullptr;
+  Status reason;
+};
 struct KeysRemoved {
   std::uint64_t sequence = 0;
 };
 using WorkerLaneNotice = std::variant<std::monostate, ServerConnected, ServerDisconnected,
-                                      NextRounds, KeyInitialised, KeysRemoved>;
+                                      NextRounds, KeyInitialised, KeyFailed, KeysRemoved>;
 
 class WorkerLane final : public Loop {
  public:
@@ -114,6 +119,11 @@ class WorkerLane final : public Loop {
     bool nothing = false;
     std::uint8_t posted = 0;  // writes of it that are not completed
   };
+  struct View {  // the slices of a batch whose parameters are read in place
+    LaneGrant grant;
+    std::vector<std::pair<InflightKey*, SlicePlace>> slices;
+    std::vector<SliceStorage> storage;  // of each
+  };
   struct Link {  // one server, as this lane sees it
     std::unique_ptr<Endpoint> endpoint;
     std::uint32_t attempt = 0;
@@ -121,6 +131,7 @@ class WorkerLane final : public Loop {
     std::uint64_t window_bytes = 0;  // posted and not completed
     SliceQueue ready;
     std::vector<WorkerSlice> slices;  // [slice index]
+    std::vector<View> views;          // to be mapped once the connection is up
   };
   struct Range {
     Rank server;
@@ -142,6 +153,9 @@ class WorkerLane final : public Loop {
   void on_immediate(Link& link, std::uint32_t immediate);
   void on_answer(WorkerSlice& slice);
   void on_mapped(Link& link, const InflightKey* key);
+  void add_views(const AddKeys& add, Rank server);
+  void map_views(Link& link);
+  Status map_view(Link& link, const View& view, InflightKey*& failed);
   void on_disconnected(Rank server);
   std::size_t send_ready(Link& link);
   bool post_slice(Link& link, std::uint32_t slice);

@@ -251,6 +251,8 @@ std::size_t Worker::take_notices() {
         send_open_lane(index, *rounds);
       } else if (const auto* key = std::get_if<KeyInitialised>(&notice)) {
         on_key_initialised(key->key);
+      } else if (const auto* broken = std::get_if<KeyFailed>(&notice)) {
+        on_key_failed(broken->key, broken->reason);
       } else if (const auto* removed = std::get_if<KeysRemoved>(&notice)) {
         on_keys_removed(removed->sequence);
       }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/table.h"
 #include "tests/engine/hand_job.h"
 
 namespace penstock::test {
@@ -84,6 +85,56 @@ TEST_P(InPlace, MemoryOfTheCallersOwnIsCopied) {
   EXPECT_EQ(in_place(), 0U);
 }
 
+TEST_P(InPlace, AViewReadsTheParametersWhereTheServersKeepThem) {
+  for (const DType dtype : {DType::kFloat32, DType::kBfloat16}) {
+    const Key key = 10 + static_cast<Key>(dtype);
+    std::vector<std::shared_ptr<const MemoryRegion>> memory;
+    std::vector<Ticket> tickets;
+    for (Rank rank = 0; rank < 2; ++rank) {
+      memory.push_back(job.worker(rank).allocate(2 * kBytes).value());
+      Tensor tensor = tensor_in(*memory[rank], key);
+      tensor.spec.parameter_dtype = dtype;
+      tensor.view = true;
+      tensor.parameters = tensor.parameters.first(rank == 0 ? tensor.spec.parameter_bytes() : 0);
+      tickets.push_back(job.worker(rank).begin_declare({tensor}));
+    }
+    for (Rank rank = 0; rank < 2; ++rank) {
+      const Status declared = job.finish(rank, tickets[rank]);
+      ASSERT_TRUE(declared.ok()) << declared.to_string();
+    }
+    for (Round round = 1; round <= 3; ++round) {
+      for (Rank rank = 0; rank < 2; ++rank) {
+        for (float& gradient : floats(*memory[rank], 0)) gradient = 2;
+        ASSERT_TRUE(job.worker(rank).push_pull(key, round).ok());
+      }
+      ASSERT_TRUE(job.run_until([&] { return job.round_finished(key, round); }));
+    }
+    for (Rank rank = 0; rank < 2; ++rank) {
+      const auto pieces = job.worker(rank).view(key);
+      ASSERT_TRUE(pieces.ok()) << pieces.status().to_string();
+      std::uint64_t next = 0;
+      for (const ParameterPiece& piece : *pieces) {
+        ASSERT_EQ(piece.first_element, next);
+        std::vector<float> values(piece.bytes.size() / dtype_bytes(dtype));
+        best_kernels().decode(piece.bytes.data(), dtype, values.data(), values.size());
+        for (const float value : values) ASSERT_EQ(value, -12.0F);
+        next += values.size();
+      }
+      EXPECT_EQ(next, kElements);
+    }
+  }
+}
+
+TEST_P(InPlace, AKeyWithoutAViewHasNone) {
+  std::vector<Counted> tensors(2, Counted(kElements));
+  std::vector<Ticket> tickets;
+  for (Rank rank = 0; rank < 2; ++rank)
+    tickets.push_back(job.worker(rank).begin_declare({tensors[rank].tensor(1)}));
+  for (Rank rank = 0; rank < 2; ++rank) ASSERT_TRUE(job.finish(rank, tickets[rank]).ok());
+  EXPECT_EQ(job.worker(0).view(1).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(job.worker(0).view(99).status().code(), Code::kNotFound);
+}
+
 TEST_P(InPlace, OneRegistrationServesEveryTensorInIt) {
   constexpr std::uint64_t kTensors = 20;
   std::vector<std::shared_ptr<const MemoryRegion>> memory;
@@ -99,6 +150,19 @@ TEST_P(InPlace, OneRegistrationServesEveryTensorInIt) {
     ASSERT_TRUE(job.finish(rank, tickets[rank]).ok());
     EXPECT_EQ(job.worker(rank).registrations(), 1U);
   }
+}
+
+TEST(View, FailsByNameWhereTheTransportMapsNothing) {
+  HandJobOptions options;
+  options.transport = "tcp";
+  HandJob job(options);
+  Counted tensor(kElements);
+  Tensor wanted = tensor.tensor(1);
+  wanted.view = true;
+  const Status status = job.finish(0, job.worker(0).begin_declare({wanted}));
+  EXPECT_EQ(status.code(), Code::kUnsupported);
+  EXPECT_NE(status.to_string().find("key 1"), std::string::npos) << status.to_string();
+  EXPECT_NE(status.hint().find("without a view"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, InPlace, ::testing::Values("loopback"),

@@ -38,6 +38,7 @@ class AutoHarness final : public DeviceHarness {
                    fabric_.create_device(incarnation));
     return create_auto_device(std::move(devices), {});
   }
+  bool maps(const Device& /*device*/) const override { return loopback_first_; }
   void step() override { std::this_thread::yield(); }
 
  private:

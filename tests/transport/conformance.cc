@@ -122,7 +122,10 @@ void DeviceConformance::remove_device(Device& device) {
     if (lane.device == &device) lane.queue.reset();
   }
   for (std::size_t i = 0; i < memories_.size(); ++i) {
-    if (memory_owners_[i] == &device) memories_[i].region.reset();
+    if (memory_owners_[i] != &device) continue;
+    memories_[i].region.reset();
+    if (memories_[i].allocated) memories_[i].bytes = {};
+    memories_[i].allocated.reset();
   }
   for (std::unique_ptr<Device>& each : devices_) {
     if (each.get() == &device) each.reset();
@@ -133,7 +136,13 @@ Memory& DeviceConformance::memory(Device& device, std::size_t bytes, Access acce
                                   PeerScope scope) {
   Memory& made = memories_.emplace_back();
   memory_owners_.push_back(&device);
-  made.bytes.resize(bytes);
+  if (harness_->allocates()) {
+    made.allocated = device.allocate_memory(bytes, Access::kLocal).value();
+    made.bytes = made.allocated->bytes();
+  } else {
+    made.heap.resize(bytes);
+    made.bytes = made.heap;
+  }
   made.region = device.register_memory(made.bytes, MemoryKind::kHost, access, scope).value();
   made.remote = made.region->describe();
   return made;
@@ -177,6 +186,18 @@ Link DeviceConformance::link(Lane& from, Lane& to, EndpointOptions from_options,
 void DeviceConformance::drop(End& end) {
   end.endpoint.reset();
   end.dropped_at = end.lane->seen.size();
+}
+
+Result<std::shared_ptr<RemoteMapping>> DeviceConformance::map(End& end, const RemoteRegion& remote,
+                                                              Access access) {
+  Result<std::shared_ptr<RemoteMapping>> mapped = end.endpoint->map(remote, access);
+  EXPECT_TRUE(until([&] {
+    if (mapped.status().code() != Code::kTimeout) return true;
+    turn();
+    mapped = end.endpoint->map(remote, access);
+    return false;
+  }));
+  return mapped;
 }
 
 Status DeviceConformance::post(End& end, std::span<const WorkRequest> work) {

@@ -34,6 +34,10 @@ class DeviceHarness {
   virtual Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) = 0;
   // Lets time pass and the network move; called after everything was polled once.
   virtual void step() = 0;
+  // Does memory() take its bytes from Device::allocate_memory(), instead of this process's heap?
+  virtual bool allocates() const { return false; }
+  // Can map() succeed between two of its devices?
+  virtual bool maps(const Device& device) const { return device.capabilities().maps_remote; }
   // May owner threads run at the same time, and sleep on descriptors?
   virtual bool threads() const { return true; }
   // What the provider still holds once all devices are gone; empty if nothing.
@@ -84,7 +88,9 @@ struct Link {
 };
 
 struct Memory {
-  std::vector<std::byte> bytes;
+  std::vector<std::byte> heap;              // where the bytes live, or
+  std::unique_ptr<MemoryRegion> allocated;  // the device's; they go with the device
+  std::span<std::byte> bytes;
   std::unique_ptr<MemoryRegion> region;
   RemoteRegion remote;
 };
@@ -123,6 +129,9 @@ class DeviceConformance : public testing::TestWithParam<Provider> {
             EndpointOptions to_options = {});
   Link link(EndpointOptions options = {}) { return link(lane_a(), lane_b(), options, options); }
   void drop(End& end);  // destroys the endpoint at once
+
+  // Endpoint::map(), asked until the peer has answered.
+  Result<std::shared_ptr<RemoteMapping>> map(End& end, const RemoteRegion& remote, Access access);
 
   Status post(End& end, std::span<const WorkRequest> work);
   Status post(End& end, const WorkRequest& work) { return post(end, {&work, 1}); }

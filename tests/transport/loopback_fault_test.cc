@@ -66,7 +66,8 @@ class World {
   }
   Memory register_memory(Side& side, std::size_t bytes, Access access) {
     Memory memory;
-    memory.bytes.resize(bytes);
+    memory.heap.resize(bytes);
+    memory.bytes = memory.heap;
     memory.region = side.device->register_memory(memory.bytes, MemoryKind::kHost, access).value();
     memory.remote = memory.region->describe();
     return memory;

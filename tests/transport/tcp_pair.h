@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "transport/tcp/device.h"
@@ -29,11 +30,9 @@ bool eventually(Condition condition) {
 // One device with one queue, one region and at most one endpoint. What the endpoint reports is
 // kept in `events` until a wait_for() takes it.
 struct TcpSide {
-  explicit TcpSide(const Clock& clock, std::size_t region_bytes = std::size_t{1} << 20,
-                   TimeNs hello_timeout_ns = 5 * kSecond)
-      : device(std::move(
-            open_tcp_device({.advertise_host = {}, .hello_timeout_ns = hello_timeout_ns}, clock)
-                .value())),
+  explicit TcpSide(const Clock& clock, const TcpOptions& options = {},
+                   std::size_t region_bytes = std::size_t{1} << 20)
+      : device(std::move(open_tcp_device(options, clock).value())),
         queue(std::move(device->create_completion_queue(64).value())),
         bytes(region_bytes),
         region(std::move(
@@ -78,6 +77,13 @@ struct TcpSide {
                            .remote_offset = offset});
   }
 
+  std::uint64_t counter(std::string_view name) const {
+    for (const Counter& counter : device->counters())
+      if (counter.name == name) return counter.value;
+    CHECK(false, "the device counts no {}", name);
+    return 0;
+  }
+
   std::unique_ptr<Device> device;
   std::unique_ptr<CompletionQueue> queue;
   std::vector<std::byte> bytes;
@@ -89,7 +95,7 @@ struct TcpSide {
 
 // `a` connects, `b` accepts.
 struct TcpPair {
-  TcpPair() {
+  explicit TcpPair(const TcpOptions& options = {}) : a(clock, options), b(clock, options) {
     a.peer = &b;
     b.peer = &a;
   }
@@ -103,7 +109,7 @@ struct TcpPair {
   }
 
   SystemClock clock;
-  TcpSide a{clock}, b{clock};
+  TcpSide a, b;
 };
 
 }  // namespace penstock

@@ -35,7 +35,7 @@ class RawPeer {
     const tcp::SocketAddress address = tcp::parse_device_address(device_address).value();
     fd_.reset(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     CHECK(::connect(fd_.get(), address.get(), address.length) == 0);
-    CHECK(tcp::set_connection_options(fd_.get()).ok());
+    CHECK(tcp::set_connection_options(fd_.get(), {}).ok());
   }
 
   int fd() const { return fd_.get(); }

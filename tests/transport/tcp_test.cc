@@ -36,6 +36,30 @@ TEST(TcpDevice, AsksForAHostToAdvertiseWhenBoundToEveryInterface) {
   EXPECT_THAT((*named)->address(), ::testing::StartsWith("tcp:127.0.0.1:"));
 }
 
+TEST(TcpDevice, RefusesMoreEndpointsThanItMayHave) {
+  SystemClock clock;
+  TcpSide side(clock, {.advertise_host = {}, .max_endpoints = 2});
+  EXPECT_EQ(side.device->capabilities().max_endpoints, 2U);
+  const auto accept = [&] {
+    EndpointOptions options;
+    options.token = random_token();
+    return side.device->accept(*side.queue, options);
+  };
+  auto first = accept(), second = accept();
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(accept().status().code(), Code::kExhausted);
+  auto third = side.device->connect(*side.queue, side.device->address(), {});
+  ASSERT_EQ(third.status().code(), Code::kExhausted);
+  EXPECT_THAT(third.status().what(), HasSubstr("2 endpoints"));
+  // What goes away makes room; what could not be made takes none.
+  first->reset();
+  EndpointOptions bad;
+  bad.send_depth = 0;
+  EXPECT_EQ(side.device->accept(*side.queue, bad).status().code(), Code::kInvalidArgument);
+  EXPECT_FALSE(side.device->connect(*side.queue, "tcp:nowhere", {}).ok());
+  EXPECT_TRUE(accept().ok());
+}
+
 TEST(TcpEndpoint, WritesWithImmediateBothWays) {
   TcpPair pair;
   ASSERT_TRUE(pair.connect());
@@ -60,13 +84,13 @@ TEST(TcpEndpoint, TellsTheReaderOfARegionThatGoesAwayBeforeTheResponse) {
   ASSERT_TRUE(pair.connect());
   // Receive many reads, more than the sockets hold of their responses; nobody takes those in yet.
   const RemoteRegion remote = pair.b.region->describe();
-  constexpr std::uint64_t kReads = 40;
+  constexpr std::uint64_t kReads = 640, kBytes = 64 << 10;
   for (std::uint64_t tag = 0; tag < kReads; ++tag) {
     ASSERT_TRUE(pair.a.endpoint
                     ->post({.opcode = Opcode::kRead,
                             .tag = tag,
                             .local = pair.a.region.get(),
-                            .length = pair.a.bytes.size(),
+                            .length = kBytes,
                             .remote = &remote})
                     .ok());
   }

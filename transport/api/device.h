@@ -101,7 +101,10 @@ class Endpoint {
 
   // The peer's region in place, where the provider can map it (Capabilities::maps_remote), the
   // peer is on this host and it allowed kMap or, for writing, kRemoteWrite. kUnsupported where it
-  // cannot: use posts then. May take system calls: for set-up, not for rounds. While connected.
+  // cannot: use posts then. kAccess where the peer does not allow it, kStale for a region that is
+  // gone. None ends the endpoint. For set-up, not for rounds: takes system calls, and may wait for
+  // the peer's answer for a quarter of a second: then kTimeout, and a later call finds the answer.
+  // While connected.
   virtual Result<std::shared_ptr<RemoteMapping>> map(const RemoteRegion& remote, Access access) {
     (void)remote, (void)access;
     return Status(Code::kUnsupported, "this transport maps no remote memory");

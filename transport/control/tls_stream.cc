@@ -14,23 +14,12 @@
 namespace penstock::control {
 namespace {
 
-constexpr unsigned char kHandshakeRecord = 0x16;
-constexpr const char* kSecretHint =
-    "give every process of the job the same file by PENSTOCK_SECRET_FILE or --secret-file";
-
 // A fatal handshake_failure alert (RFC 8446 §6): what a peer without TLS gets, so that it can say
 // why it was turned away.
 constexpr std::array<unsigned char, 7> kPlainRefusal = {0x15, 3, 3, 0, 2, 2, 40};
 
 int clamp_to_int(std::size_t size) {
   return static_cast<int>(std::min<std::size_t>(size, INT_MAX));
-}
-
-// The alerts by which a peer says that it does not know our key or identity.
-bool is_refusal(int alert) {
-  return alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_ILLEGAL_PARAMETER ||
-         alert == SSL_AD_DECRYPT_ERROR || alert == SSL_AD_UNKNOWN_PSK_IDENTITY ||
-         alert == SSL_AD_BAD_RECORD_MAC;
 }
 
 const char* reason_text(unsigned long error) {
@@ -68,15 +57,15 @@ Io TlsStream::wait_for_client_hello() {
   if (got < 0) socket_.error = errno;
   if (got == 0) socket_.ended = true;
   if (got <= 0) return lost(why_lost());
-  if (first == kHandshakeRecord) return Io::kOk;
+  if (first == tls::kHandshakeRecord) return Io::kOk;
   (void)::send(socket_.fd, kPlainRefusal.data(), kPlainRefusal.size(), MSG_NOSIGNAL);
   return lost({Code::kUnauthenticated, "the peer does not speak TLS, so it has no job secret"});
 }
 
 Io TlsStream::check_peer() {
-  if (SSL_session_reused(ssl_.get()) != 1 || SSL_version(ssl_.get()) != TLS1_3_VERSION)
+  if (!tls::peer_has_key(ssl_.get()))
     return lost(Status(Code::kUnauthenticated, "the peer did not prove that it has the job secret")
-                    .with_hint(kSecretHint));
+                    .with_hint(tls::kSecretHint));
   authenticated_ = true;
   socket_.allowance = SIZE_MAX;
   return Io::kOk;
@@ -130,15 +119,15 @@ Status TlsStream::why_lost() const {
 
 Status TlsStream::why_handshake_failed(unsigned long error) const {
   const int reason = ERR_GET_REASON(error);
-  if (side_ == Side::kConnecting && is_refusal(reason - SSL_AD_REASON_OFFSET))
+  if (side_ == Side::kConnecting && tls::is_refusal(error))
     return Status(Code::kUnauthenticated,
                   "the peer refused this process: the job secret or job name differs")
-        .with_hint(kSecretHint);
+        .with_hint(tls::kSecretHint);
   if (side_ == Side::kConnecting && reason == SSL_R_WRONG_VERSION_NUMBER)
     return Status(Code::kUnauthenticated,
                   "the peer does not speak TLS: it runs without the job secret (insecure), or is "
                   "no Penstock process")
-        .with_hint(kSecretHint);
+        .with_hint(tls::kSecretHint);
   return {Code::kUnauthenticated, fmt::format("TLS handshake: {}", reason_text(error))};
 }
 

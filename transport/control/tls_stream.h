@@ -2,34 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// TLS 1.3 with a pre-shared key and an ephemeral Diffie-Hellman exchange (RFC 8446 §2.2,
-// psk_dhe_ke), by OpenSSL. Nothing else is negotiated: one cipher suite, one group, no
-// certificates, tickets, early data or older versions.
-
-#include <openssl/ssl.h>
+// A control connection under TLS (transport/tls/psk.h says which).
 
 #include <memory>
 #include <string>
 
 #include "transport/control/secret.h"
 #include "transport/control/stream.h"
+#include "transport/tls/psk.h"
 
 namespace penstock::control {
-
-template <auto kFree>
-struct OpenSslDelete {
-  template <class T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
 
 // What the connections of one job share. Must outlive them. Thread: one.
 class TlsContext {
  public:
-  // The key is HKDF-SHA256 (RFC 5869) of the secret, with a fixed label and the job's name, which
-  // is also the identity sent in clear. kInvalidArgument for a job name that is empty or longer
-  // than 64 bytes.
+  // kInvalidArgument for a job name that is empty or longer than 64 bytes.
   static Result<std::unique_ptr<TlsContext>> create(const Secret& secret, const std::string& job);
 
   SSL* new_connection(Side side) const;
@@ -37,16 +24,8 @@ class TlsContext {
 
  private:
   TlsContext() = default;
-  Status configure();
-  Status make_session(const Secret& secret);
-  static int use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity,
-                         std::size_t* identity_bytes, SSL_SESSION** session);
-  static int find_session(SSL* ssl, const unsigned char* identity, std::size_t identity_bytes,
-                          SSL_SESSION** session);
 
-  std::string identity_;
-  std::unique_ptr<SSL_CTX, OpenSslDelete<SSL_CTX_free>> context_;
-  std::unique_ptr<SSL_SESSION, OpenSslDelete<SSL_SESSION_free>> session_;  // holds the key
+  std::unique_ptr<tls::PskContext> psk_;
   std::unique_ptr<BIO_METHOD, OpenSslDelete<BIO_meth_free>> socket_method_;
 };
 

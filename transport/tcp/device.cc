@@ -3,19 +3,18 @@
 #include "transport/tcp/device.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include "transport/base/random.h"
+#include "transport/tcp/context.h"
 #include "transport/tcp/endpoint.h"
 #include "transport/tcp/listener.h"
 #include "transport/tcp/queue.h"
-#include "transport/tcp/region_table.h"
-#include "transport/tcp/socket.h"
 
 namespace penstock {
 namespace tcp {
 namespace {
 
-constexpr std::uint32_t kMaxEndpoints = 1U << 16;  // sockets run out before
 constexpr std::size_t kKeySlot = key_slot(ProviderKind::kTcp);
 
 class TcpRegion final : public MemoryRegion {
@@ -42,13 +41,12 @@ class TcpRegion final : public MemoryRegion {
 
 class TcpDevice final : public Device {
  public:
-  TcpDevice(std::unique_ptr<Listener> listener, std::string address, Incarnation incarnation,
-            const SocketBuffers& buffers, const Clock& clock)
-      : listener_(std::move(listener)),
+  TcpDevice(std::unique_ptr<DeviceContext> context, std::unique_ptr<Listener> listener,
+            std::string address, const Clock& clock)
+      : context_(std::move(context)),
+        listener_(std::move(listener)),
         address_(std::move(address)),
-        buffers_(buffers),
-        clock_(clock),
-        regions_(incarnation) {}
+        clock_(clock) {}
 
   ProviderKind kind() const override { return ProviderKind::kTcp; }
   const Capabilities& capabilities() const override { return capabilities_; }
@@ -57,31 +55,31 @@ class TcpDevice final : public Device {
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
                                                         MemoryKind /*kind*/, Access access,
                                                         PeerScope scope) override {
-    PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t key, regions_.add(bytes, access, scope));
-    return std::unique_ptr<MemoryRegion>(std::make_unique<TcpRegion>(regions_, bytes, key));
+    PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t key, context_->regions.add(bytes, access, scope));
+    return std::unique_ptr<MemoryRegion>(
+        std::make_unique<TcpRegion>(context_->regions, bytes, key));
   }
 
   // A socket holds back what a full queue cannot show, so the depth needs no memory here.
   Result<std::unique_ptr<CompletionQueue>> create_completion_queue(
       std::uint32_t /*depth*/) override {
-    PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<TcpQueue> queue, TcpQueue::create(clock_));
+    PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<TcpQueue> queue,
+                              TcpQueue::create(context_->counters, clock_));
     return std::unique_ptr<CompletionQueue>(std::move(queue));
   }
 
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
                                             const EndpointOptions& options) override {
-    PENSTOCK_RETURN_IF_ERROR(check(options));
     PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress target, parse_device_address(address));
-    PENSTOCK_ASSIGN_OR_RETURN(Connecting connecting, start_connect(target, buffers_));
-    auto endpoint = make_endpoint(queue, nullptr, options);
+    PENSTOCK_ASSIGN_OR_RETURN(auto endpoint, make_endpoint(queue, nullptr, options));
+    PENSTOCK_ASSIGN_OR_RETURN(Connecting connecting, start_connect(target, context_->sockets));
     endpoint->start(std::move(connecting.fd), connecting.error, address);
     return std::unique_ptr<Endpoint>(std::move(endpoint));
   }
 
   Result<std::unique_ptr<Endpoint>> accept(CompletionQueue& queue,
                                            const EndpointOptions& options) override {
-    PENSTOCK_RETURN_IF_ERROR(check(options));
-    auto endpoint = make_endpoint(queue, listener_.get(), options);
+    PENSTOCK_ASSIGN_OR_RETURN(auto endpoint, make_endpoint(queue, listener_.get(), options));
     PENSTOCK_RETURN_IF_ERROR(
         listener_->await(options.token, static_cast<TcpQueue&>(queue), endpoint->serial()));
     return std::unique_ptr<Endpoint>(std::move(endpoint));
@@ -89,28 +87,71 @@ class TcpDevice final : public Device {
 
   std::size_t progress() override { return listener_->progress(); }
   int fd() const override { return listener_->fd(); }
+  std::vector<Counter> counters() const override { return context_->counters.sum(); }
 
  private:
-  static Status check(const EndpointOptions& options) {
-    if (options.send_depth > 0 && options.send_depth <= kMaxSendDepth) return {};
-    return Status(Code::kInvalidArgument,
-                  fmt::format("send_depth {} is not in 1 … {}", options.send_depth, kMaxSendDepth));
-  }
-
-  std::unique_ptr<TcpEndpoint> make_endpoint(CompletionQueue& queue, Listener* listener,
-                                             const EndpointOptions& options) {
-    return std::make_unique<TcpEndpoint>(static_cast<TcpQueue&>(queue), regions_, listener,
+  Result<std::unique_ptr<TcpEndpoint>> make_endpoint(CompletionQueue& queue, Listener* listener,
+                                                     const EndpointOptions& options) {
+    if (options.send_depth == 0 || options.send_depth > kMaxSendDepth)
+      return Status(Code::kInvalidArgument, fmt::format("send_depth {} is not in 1 … {}",
+                                                        options.send_depth, kMaxSendDepth));
+    if (!context_->places.take())
+      return Status(Code::kExhausted, fmt::format("the tcp device has its {} endpoints already",
+                                                  context_->places.most()))
+          .with_hint("raise TcpOptions::max_endpoints, or destroy endpoints that ended");
+    return std::make_unique<TcpEndpoint>(static_cast<TcpQueue&>(queue), *context_, listener,
                                          options);
   }
 
+  const std::unique_ptr<DeviceContext> context_;
   const std::unique_ptr<Listener> listener_;
   const std::string address_;
-  const SocketBuffers buffers_;
   const Clock& clock_;
-  RegionTable regions_;
-  const Capabilities capabilities_{
-      .maps_remote = false, .max_message_bytes = kMaxMessageBytes, .max_endpoints = kMaxEndpoints};
+  const Capabilities capabilities_{.maps_remote = false,
+                                   .max_message_bytes = kMaxMessageBytes,
+                                   .max_endpoints = context_->places.most()};
 };
+
+Status check_encryption(const TcpOptions& options) {
+  constexpr std::size_t kLeastSecretBytes = 16;
+  constexpr std::uint64_t kLeastRekeyBytes = std::uint64_t{1} << 16;
+  if (!options.encrypt) return {};
+  if (options.secret.size() < kLeastSecretBytes)
+    return Status(Code::kUnauthenticated,
+                  fmt::format("encrypted data connections need the job secret: {} bytes are not {}",
+                              options.secret.size(), kLeastSecretBytes))
+        .with_hint(tls::kSecretHint);
+  if (options.tls_rekey_bytes < kLeastRekeyBytes)
+    return Status(Code::kInvalidArgument, "tls_rekey_bytes is below 64 KiB");
+  struct sigaction pipe {};
+  if (options.tls_offload &&
+      (::sigaction(SIGPIPE, nullptr, &pipe) != 0 || pipe.sa_handler == SIG_DFL))
+    return Status(Code::kInvalidArgument, "tls_offload would end this process by SIGPIPE")
+        .with_hint("ignore the signal first: signal(SIGPIPE, SIG_IGN)");
+  if (options.zerocopy != Zerocopy::kOff)
+    return Status(Code::kInvalidArgument, "what is encrypted is not sent in place")
+        .with_hint("set TcpOptions::zerocopy or encrypt, not both");
+  return {};
+}
+
+Status check(const TcpOptions& options) {
+  constexpr std::uint32_t kMaxBuffer = 1U << 30;
+  if (options.send_buffer_bytes > kMaxBuffer || options.receive_buffer_bytes > kMaxBuffer ||
+      options.most_unsent_bytes > kMaxBuffer)
+    return Status(Code::kInvalidArgument, "a socket buffer above 1 GiB");
+  if (options.max_endpoints == 0)
+    return Status(Code::kInvalidArgument, "a tcp device without endpoints: max_endpoints is 0");
+  return check_encryption(options);
+}
+
+Status set_zerocopy(Zerocopy wanted, DeviceContext& context) {
+  if (wanted == Zerocopy::kOff) return {};
+  context.sockets.zerocopy = knows_zerocopy();
+  if (context.sockets.zerocopy) context.zerocopy = wanted;
+  if (context.sockets.zerocopy || wanted == Zerocopy::kAuto) return {};
+  return Status(Code::kUnsupported, "this kernel has no MSG_ZEROCOPY")
+      .with_hint("use Zerocopy::kAuto or kOff");
+}
 
 Result<std::string> advertised_host(const TcpOptions& options) {
   if (!options.advertise_host.empty()) return resolve_host(options.advertise_host);
@@ -126,21 +167,29 @@ Result<std::string> advertised_host(const TcpOptions& options) {
 }  // namespace tcp
 
 Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const Clock& clock) {
-  constexpr std::uint32_t kMaxBuffer = 1U << 30;
-  if (options.send_buffer_bytes > kMaxBuffer || options.receive_buffer_bytes > kMaxBuffer)
-    return Status(Code::kInvalidArgument, "a socket buffer above 1 GiB");
-  const tcp::SocketBuffers buffers{static_cast<int>(options.send_buffer_bytes),
-                                   static_cast<int>(options.receive_buffer_bytes)};
+  PENSTOCK_RETURN_IF_ERROR(tcp::check(options));
+  auto context = std::make_unique<tcp::DeviceContext>(
+      options.incarnation != 0 ? options.incarnation : random_u64(), options.max_endpoints);
+  context->sockets = {.send_buffer = static_cast<int>(options.send_buffer_bytes),
+                      .receive_buffer = static_cast<int>(options.receive_buffer_bytes),
+                      .most_unsent = static_cast<int>(options.most_unsent_bytes)};
+  PENSTOCK_RETURN_IF_ERROR(tcp::set_zerocopy(options.zerocopy, *context));
+  if (options.encrypt) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        context->tls, tcp::TlsSetup::create(options.secret, options.job,
+                                            {options.tls_rekey_bytes, options.tls_offload}));
+  }
   PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,
-                            tcp::listen_on(options.bind_address, options.port, buffers));
+                            tcp::listen_on(options.bind_address, options.port, context->sockets));
   PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, tcp::bound_port(socket.get()));
   PENSTOCK_ASSIGN_OR_RETURN(
       std::unique_ptr<tcp::Listener> listener,
-      tcp::Listener::create(std::move(socket), options.hello_timeout_ns, clock));
-  const Incarnation incarnation = options.incarnation != 0 ? options.incarnation : random_u64();
+      tcp::Listener::create(std::move(socket),
+                            {options.hello_timeout_ns, context->sockets, context->tls.get()},
+                            context->counters.lend(), clock));
   return std::unique_ptr<Device>(std::make_unique<tcp::TcpDevice>(
-      std::move(listener), tcp::device_address(host, port), incarnation, buffers, clock));
+      std::move(context), std::move(listener), tcp::device_address(host, port), clock));
 }
 
 }  // namespace penstock

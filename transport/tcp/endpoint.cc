@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <utility>
 
@@ -22,21 +23,26 @@ constexpr TimeNs kRefuseNs = kSecond;
 
 }  // namespace
 
-TcpEndpoint::TcpEndpoint(TcpQueue& queue, const RegionTable& regions, Listener* listener,
+TcpEndpoint::TcpEndpoint(TcpQueue& queue, DeviceContext& context, Listener* listener,
                          const EndpointOptions& options)
     : queue_(queue),
-      regions_(regions),
+      context_(context),
+      regions_(context.regions),
+      counters_(queue.counters()),
       listener_(listener),
       options_(options),
       serial_(queue.attach(*this, options.deadline_ns)),
       state_(listener == nullptr ? State::kConnecting : State::kWaiting),
       sender_(options.send_depth),
-      receiver_(regions, options.scope,
-                listener == nullptr ? Receiver::Side::kConnector : Receiver::Side::kAcceptor) {}
+      receiver_(context.regions, options.scope,
+                listener == nullptr ? Receiver::Side::kConnector : Receiver::Side::kAcceptor),
+      zerocopy_(context.zerocopy) {}
 
 TcpEndpoint::~TcpEndpoint() {
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
+  drop_lent();
   queue_.detach(*this);
+  context_.places.give_back();
 }
 
 void TcpEndpoint::start(UniqueFd fd, int error, const std::string& peer) {
@@ -56,12 +62,36 @@ void TcpEndpoint::finish_connect() {
   socklen_t length = sizeof error;
   CHECK(::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0);
   if (error != 0) return lost("connect", error);
-  state_ = State::kGreeting;
+  if (context_.tls == nullptr) {
+    state_ = State::kGreeting;
+    return;
+  }
+  tls_ = std::make_unique<TlsLink>(*context_.tls, fd_.get(), TlsLink::Side::kConnecting);
+  state_ = State::kSecuring;
+}
+
+// EPOLLOUT is still asked for, so that each event of the socket brings us here.
+void TcpEndpoint::secure() {
+  switch (tls_->handshake()) {
+    case TlsLink::Progress::kAgain:
+      return;
+    case TlsLink::Progress::kDone:
+      state_ = State::kGreeting;
+      readable_ = true;  // it may have read beyond the handshake
+      counters_.tls_offloaded.add(tls_->offloaded());
+      return;
+    case TlsLink::Progress::kStranger:
+    case TlsLink::Progress::kFailed:
+      return end(tls_->error());
+  }
 }
 
 void TcpEndpoint::adopt(Adoption adoption) {
   if (state_ != State::kWaiting) return;  // closed meanwhile: the socket closes with `adoption`
   fd_ = std::move(adoption.fd);
+  tls_ = std::move(adoption.tls);
+  readable_ = tls_ != nullptr;  // it may have read beyond the hello
+  if (tls_ != nullptr) counters_.tls_offloaded.add(tls_->offloaded());
   peer_ = peer_name(fd_.get());
   state_ = State::kOpen;
   announce_ = true;
@@ -78,8 +108,10 @@ void TcpEndpoint::on_socket_events(std::uint32_t epoll_events) {
   if (state_ == State::kConnecting && (epoll_events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
     finish_connect();
   if ((epoll_events & EPOLLOUT) != 0) blocked_ = false;
-  if ((epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
-  if ((epoll_events & EPOLLIN) != 0 || hung_up_) readable_ = true;
+  const bool error = (epoll_events & EPOLLERR) != 0;
+  if (error && zerocopy_.calls() > 0) release_lent();
+  if ((epoll_events & (EPOLLRDHUP | EPOLLHUP)) != 0) hung_up_ = true;
+  if ((epoll_events & EPOLLIN) != 0 || error || hung_up_) readable_ = true;
 }
 
 void TcpEndpoint::check_deadline(TimeNs now_ns) {
@@ -170,7 +202,7 @@ void TcpEndpoint::refuse(const Arrival& arrival) {
 
 void TcpEndpoint::step_refusal() {
   flush();
-  const bool said = !sender_.has_outgoing();
+  const bool said = !sender_.has_outgoing() && !zerocopy_.outstanding();
   if (said || send_error_ != 0 || queue_.now_ns() >= refuse_until_ns_) return end(status_, said);
   discard_input();
 }
@@ -188,9 +220,19 @@ void TcpEndpoint::end(Status status, bool linger) {
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
   status_ = std::move(status).with_peer(peer_);
   state_ = State::kEnding;
+  drop_lent();
   if (linger && fd_.valid()) queue_.linger(std::move(fd_));
   fd_.reset();
   queue_.mark_ready(*this);
+}
+
+// The lent bytes go back to their owner. If the kernel still reads some, a reset makes it stop.
+void TcpEndpoint::drop_lent() {
+  if (fd_.valid() && zerocopy_.outstanding()) {
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    CHECK(::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+  }
+  sender_.release(zerocopy_.calls());
 }
 
 }  // namespace penstock::tcp

@@ -4,9 +4,9 @@
 
 // One connection: a Sender, a Receiver and the socket between them. Thread: the owner of its queue.
 //
-//   kConnecting ─ TCP is up ─▶ kGreeting ─ welcome ─▶ kOpen ─┬─ close, loss, peer's error ─▶
-//   kEnding kWaiting ───────── the listener hands a socket over ──▶──┘└─ the peer misbehaves ─▶
-//   kRefusing ─▶
+//   kConnecting ─ TCP is up ─▶ (kSecuring ─ TLS too ─▶) kGreeting ─ welcome ─▶ kOpen ─┬─ close,
+//   loss, peer's error ─▶ kEnding kWaiting ───────── the listener hands a socket over ──▶──┘└─ the
+//   peer misbehaves ─▶ kRefusing ─▶
 // kRefusing sends the error frame behind the batch under way and reads on so that it arrives;
 // kEnding has no socket and hands out the remaining completions; then kEnded, for ever.
 
@@ -16,9 +16,11 @@
 
 #include "transport/api/device.h"
 #include "transport/base/unique_fd.h"
+#include "transport/tcp/context.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/receiver.h"
 #include "transport/tcp/sender.h"
+#include "transport/tcp/zerocopy.h"
 
 namespace penstock::tcp {
 
@@ -42,13 +44,15 @@ class EventSink {
 struct Adoption {
   std::uint64_t serial = 0;  // of the endpoint
   UniqueFd fd;
+  std::unique_ptr<TlsLink> tls;
   std::uint32_t peer_depth = 0;
 };
 
 class TcpEndpoint final : public Endpoint {
  public:
   // Connects when `listener` is null, else waits for what that listener hands over.
-  TcpEndpoint(TcpQueue& queue, const RegionTable& regions, Listener* listener,
+  // One of `context`'s places is taken for it.
+  TcpEndpoint(TcpQueue& queue, DeviceContext& context, Listener* listener,
               const EndpointOptions& options);
   ~TcpEndpoint() override;
   TcpEndpoint(const TcpEndpoint&) = delete;
@@ -82,6 +86,7 @@ class TcpEndpoint final : public Endpoint {
   friend class TcpQueue;  // the links of its ready list
   enum class State : std::uint8_t {
     kConnecting,
+    kSecuring,
     kGreeting,
     kWaiting,
     kOpen,
@@ -94,22 +99,28 @@ class TcpEndpoint final : public Endpoint {
   Status check(const WorkRequest& request) const;
   Sender::Post to_post(const WorkRequest& request) const;
   void finish_connect();
+  void secure();
   void lost(const char* what, int error);
   void refuse(const Arrival& arrival);
   void step_refusal();
   void end(Status status, bool linger = false);
+  void drop_lent();
 
   bool wants_step() const;
   bool owes_ack() const;
   void flush();
   bool flush_batch(std::size_t& budget);
   void response_lost();
+  bool kernel_sends() const { return tls_ == nullptr || tls_->offloaded(); }
+  ssize_t send_batch(std::span<iovec> batch);
+  void release_lent();
   bool send_failed(int error);
   void want_writable(bool wanted);
   void receive(EventSink& sink);
   bool read_some(std::size_t& budget);
   void receive_failed(int error);
   void act_on(const Arrival& arrival, EventSink& sink);
+  Status refused_by_peer(Code code) const;
   void answer_read(const FrameHeader& request);
   void await_read();
   void acknowledge_if_due(bool idle);
@@ -120,16 +131,20 @@ class TcpEndpoint final : public Endpoint {
   void report_end(EventSink& sink);
 
   TcpQueue& queue_;
+  DeviceContext& context_;
   const RegionTable& regions_;
+  TcpCounters& counters_;  // the queue's
   Listener* const listener_;
   const EndpointOptions options_;
   const std::uint64_t serial_;
 
   State state_;
   UniqueFd fd_;
+  std::unique_ptr<TlsLink> tls_;  // none: plain
   std::string peer_;
   Sender sender_;
   Receiver receiver_;
+  ZerocopyLog zerocopy_;
 
   bool readable_ = false;   // the socket may hold bytes: read before asking epoll
   bool hung_up_ = false;    // the peer will send no more: read to the end

@@ -40,6 +40,7 @@ Event done_event(Opcode opcode) {
 
 bool TcpEndpoint::step(EventSink& sink, std::uint64_t pass) {
   if (state_ == State::kRefusing) step_refusal();
+  if (state_ == State::kSecuring) secure();
   if (state_ == State::kOpen || state_ == State::kGreeting) {
     if (pass != last_pass_) receiver_.release_messages();
     last_pass_ = pass;
@@ -68,6 +69,7 @@ bool TcpEndpoint::owes_ack() const { return receiver_.applied() != sender_.annou
 bool TcpEndpoint::wants_step() const {
   switch (state_) {
     case State::kConnecting:
+    case State::kSecuring:
     case State::kWaiting:
     case State::kEnded:
       return false;
@@ -100,18 +102,41 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
     }
   }
   const std::size_t offered = sender_.batch_left();
-  msghdr message{};
-  message.msg_iov = batch.data();
-  message.msg_iovlen = batch.size();
-  const ssize_t got = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t got = send_batch(batch);
   guard.release();
   if (got < 0) return send_failed(errno);
   const auto sent = static_cast<std::size_t>(got);
-  sender_.advance(sent);
+  counters_.send_calls.add(1);
+  counters_.bytes_sent.add(sent);
+  counters_.frames_sent.add(sender_.advance(sent, zerocopy_.calls()));
   if (sender_.announced_ack() == receiver_.applied()) unacked_bytes_ = 0;
   budget -= std::min(budget, sent);
   blocked_ = sent < offered;  // the kernel noted that we wait for room
+  if (blocked_) counters_.blocked_sends.add(1);
   return true;
+}
+
+ssize_t TcpEndpoint::send_batch(std::span<iovec> batch) {
+  if (!kernel_sends()) return tls_->send(batch);
+  msghdr message{};
+  message.msg_iov = batch.data();
+  message.msg_iovlen = batch.size();
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  if (sender_.batch_is_lent() && zerocopy_.wants(sender_.batch_left(), batch.size())) {
+    const ssize_t got = ::sendmsg(fd_.get(), &message, kFlags | MSG_ZEROCOPY);
+    if (got > 0) {
+      zerocopy_.sent();
+      counters_.zerocopy_sends.add(1);
+    }
+    if (got >= 0 || errno != ENOBUFS) return got;
+    zerocopy_.stop();  // no more memory may be pinned
+  }
+  return ::sendmsg(fd_.get(), &message, kFlags);
+}
+
+void TcpEndpoint::release_lent() {
+  zerocopy_.collect(fd_.get(), counters_);
+  sender_.release(zerocopy_.released());
 }
 
 // The region of a response went away before all of it was sent. The peer is told unless it stands
@@ -119,7 +144,8 @@ bool TcpEndpoint::flush_batch(std::size_t& budget) {
 void TcpEndpoint::response_lost() {
   constexpr const char* kWhat = "a region that went away while the peer read it";
   const std::uint64_t sequence = sender_.oldest_response();
-  if (!sender_.take_back_batch()) return end(Status(Code::kStale, kWhat));
+  if ((tls_ != nullptr && tls_->committed()) || !sender_.take_back_batch())
+    return end(Status(Code::kStale, kWhat));
   refuse({.kind = Arrival::Kind::kRefused,
           .code = Code::kStale,
           .what = kWhat,
@@ -129,7 +155,10 @@ void TcpEndpoint::response_lost() {
 bool TcpEndpoint::send_failed(int error) {
   if (error == EINTR) return true;
   blocked_ = true;
-  if (error == EAGAIN) return false;
+  if (error == EAGAIN) {
+    counters_.blocked_sends.add(1);
+    return false;
+  }
   send_error_ = error;
   readable_ = hung_up_ = true;  // the peer may have said why before it went
   return false;
@@ -174,7 +203,8 @@ bool TcpEndpoint::read_some(std::size_t& budget) {
   iovec space[2];
   const int count = receiver_.prepare(space, budget);
   if (count == 0) return true;  // next() says why
-  const ssize_t got = ::readv(fd_.get(), space, count);
+  const ssize_t got = tls_ != nullptr ? tls_->receive({space, static_cast<std::size_t>(count)})
+                                      : ::readv(fd_.get(), space, count);
   receiver_.commit(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   if (got <= 0) {
     receive_failed(got == 0 ? 0 : errno);
@@ -183,9 +213,12 @@ bool TcpEndpoint::read_some(std::size_t& budget) {
   const auto bytes = static_cast<std::size_t>(got);
   const std::size_t asked = space[0].iov_len + (count > 1 ? space[1].iov_len : 0);
   received_ = true;
+  counters_.receive_calls.add(1);
+  counters_.bytes_received.add(bytes);
   budget -= std::min(budget, bytes);
   // A short read emptied the socket; what comes later is a new edge of epoll's.
-  if (bytes < asked && !hung_up_) readable_ = false;
+  const bool emptied = tls_ != nullptr ? tls_->drained() : bytes < asked;
+  if (emptied && !hung_up_) readable_ = false;
   return true;
 }
 
@@ -196,6 +229,7 @@ void TcpEndpoint::receive_failed(int error) {
     if (send_error_ != 0) lost("send", send_error_);
     return;
   }
+  if (error == EPROTO && tls_ != nullptr) return end(tls_->error());
   if (error != 0) return lost("receive", error);
   lost(receiver_.inside_frame() ? "the peer closed in the middle of a frame"
                                 : "the peer closed the connection",
@@ -204,6 +238,7 @@ void TcpEndpoint::receive_failed(int error) {
 
 void TcpEndpoint::act_on(const Arrival& arrival, EventSink& sink) {
   const FrameHeader& header = arrival.header;
+  counters_.frames_received.add(1);
   switch (header.type) {
     case FrameType::kHello:
       CHECK(false, "the receiver lets no hello through");
@@ -235,10 +270,19 @@ void TcpEndpoint::act_on(const Arrival& arrival, EventSink& sink) {
     case FrameType::kAck:
       return;
     case FrameType::kError:
-      return end(Status(static_cast<Code>(header.immediate), "refused by the peer"));
+      return end(refused_by_peer(static_cast<Code>(header.immediate)));
     case FrameType::kClose:
       return lost("closed by the peer", 0);
   }
+}
+
+Status TcpEndpoint::refused_by_peer(Code code) const {
+  if (state_ != State::kGreeting || code != Code::kUnauthenticated)
+    return Status(code, "refused by the peer");
+  return Status(code, "refused by the peer: no endpoint there waits for this token")
+      .with_hint(
+          "a token serves one connection; accept() comes before connect(); both sides encrypt or "
+          "none");
 }
 
 void TcpEndpoint::answer_read(const FrameHeader& request) {
@@ -282,6 +326,7 @@ void TcpEndpoint::acknowledge_if_due(bool idle) {
   const std::uint64_t frames = receiver_.applied() - sender_.announced_ack();
   if (!idle && frames < kAckFrames && unacked_bytes_ < kAckBytes) return;
   CHECK(sender_.push_control({.type = FrameType::kAck}));
+  counters_.acks_sent.add(1);
   flush();
 }
 

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
@@ -13,15 +14,12 @@
 #include <span>
 
 #include "transport/tcp/queue.h"
-#include "transport/tcp/socket.h"
 
 namespace penstock::tcp {
 namespace {
 
 constexpr std::uint64_t kListening = 0, kTimer = 1;  // epoll tags; the rest are serials
 constexpr int kMaxSocketEvents = 64;
-// Tokens remembered so that their reuse is refused at once instead of at the hello's deadline.
-constexpr std::size_t kMaxUsedTokens = 256;
 
 Status watch(int epoll, int fd, std::uint64_t tag) {
   epoll_event event{};
@@ -39,11 +37,15 @@ bool same(const Token& a, const Token& b) {
 }
 
 // Best effort: a stranger that does not take the answer does not get one.
-void answer_refusal(int fd) {
+void answer_refusal(int fd, TlsLink* tls) {
   FrameHeader header{.type = FrameType::kError,
                      .immediate = static_cast<std::uint32_t>(Code::kUnauthenticated)};
   seal(header);
-  if (::send(fd, &header, sizeof header, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) ::shutdown(fd, SHUT_WR);
+  const iovec part{&header, sizeof header};
+  const ssize_t sent = tls != nullptr && !tls->offloaded()
+                           ? tls->send({&part, 1})
+                           : ::send(fd, &header, sizeof header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent > 0) ::shutdown(fd, SHUT_WR);
 }
 
 }  // namespace
@@ -54,27 +56,27 @@ Token Listener::Pending::token() const {
   return token;
 }
 
-Result<std::unique_ptr<Listener>> Listener::create(UniqueFd socket, TimeNs hello_timeout_ns,
-                                                   const Clock& clock) {
+Result<std::unique_ptr<Listener>> Listener::create(UniqueFd socket, const Options& options,
+                                                   TcpCounters& counters, const Clock& clock) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return Status::system("create an epoll descriptor", errno);
   UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer.valid()) return Status::system("create a timer descriptor", errno);
   PENSTOCK_RETURN_IF_ERROR(watch(epoll.get(), socket.get(), kListening));
   PENSTOCK_RETURN_IF_ERROR(watch(epoll.get(), timer.get(), kTimer));
-  return std::unique_ptr<Listener>(
-      new Listener(std::move(socket), std::move(epoll), std::move(timer), hello_timeout_ns, clock));
+  return std::unique_ptr<Listener>(new Listener(std::move(socket), std::move(epoll),
+                                                std::move(timer), options, counters, clock));
 }
 
-Listener::Listener(UniqueFd socket, UniqueFd epoll, UniqueFd timer, TimeNs hello_timeout_ns,
-                   const Clock& clock)
+Listener::Listener(UniqueFd socket, UniqueFd epoll, UniqueFd timer, const Options& options,
+                   TcpCounters& counters, const Clock& clock)
     : socket_(std::move(socket)),
       epoll_(std::move(epoll)),
       timer_(std::move(timer)),
-      hello_timeout_ns_(hello_timeout_ns),
-      clock_(clock) {
+      options_(options),
+      clock_(clock),
+      counters_(counters) {
   pending_.reserve(kMaxPending);
-  used_.reserve(kMaxUsedTokens);
 }
 
 Status Listener::await(const Token& token, TcpQueue& queue, std::uint64_t serial) {
@@ -83,9 +85,6 @@ Status Listener::await(const Token& token, TcpQueue& queue, std::uint64_t serial
     if (same(waiting.token, token))
       return Status(Code::kAlreadyExists, "accept: another endpoint waits for this token");
   waiting_.push_back({token, &queue, serial});
-  std::erase_if(pending_, [this](Pending& early) REQUIRES(mutex_) {
-    return early.complete() && match(early) == Fate::kHandedOver;
-  });
   return {};
 }
 
@@ -116,22 +115,23 @@ std::size_t Listener::accept_all() {
   for (std::size_t taken = 0; taken < kMaxPending; ++taken) {
     UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) return taken;  // none left, or none that lived; out of descriptors: later
-    if (set_connection_options(fd.get()).ok()) admit(std::move(fd));
+    if (set_connection_options(fd.get(), options_.sockets).ok()) admit(std::move(fd));
   }
   return kMaxPending;
 }
 
 void Listener::admit(UniqueFd fd) {
-  if (pending_.size() == kMaxPending) {
-    // The oldest of those that never finished their hello makes room, else the oldest.
-    auto oldest = std::find_if(pending_.begin(), pending_.end(),
-                               [](const Pending& p) { return !p.complete(); });
-    pending_.erase(oldest == pending_.end() ? pending_.begin() : oldest);
+  if (pending_.size() == kMaxPending) {  // the oldest makes room
+    counters_.connections_refused.add(1);
+    pending_.erase(pending_.begin());
   }
   Pending pending;
   pending.serial = next_serial_++;
-  pending.deadline_ns = clock_.now_ns() + hello_timeout_ns_;
+  pending.deadline_ns = clock_.now_ns() + options_.hello_timeout_ns;
   pending.fd = std::move(fd);
+  if (options_.tls != nullptr)
+    pending.tls =
+        std::make_unique<TlsLink>(*options_.tls, pending.fd.get(), TlsLink::Side::kAccepting);
   if (watch(epoll_.get(), pending.fd.get(), pending.serial).ok())
     pending_.push_back(std::move(pending));
 }
@@ -141,15 +141,37 @@ std::size_t Listener::read_pending(std::uint64_t serial) {
                                   [serial](const Pending& p) { return p.serial == serial; });
   if (found == pending_.end()) return 0;
   const Fate fate = read_hello(*found);
-  if (fate == Fate::kRefuse) answer_refusal(found->fd.get());
+  if (fate == Fate::kRefuse)
+    answer_refusal(found->fd.get(), found->secured ? found->tls.get() : nullptr);
+  if (fate == Fate::kRefuse || fate == Fate::kDrop) counters_.connections_refused.add(1);
   if (fate != Fate::kKeep) pending_.erase(found);
   return 1;
 }
 
+Listener::Fate Listener::secure(Pending& pending) {
+  switch (pending.tls->handshake()) {
+    case TlsLink::Progress::kDone:
+      pending.secured = true;
+      return Fate::kKeep;
+    case TlsLink::Progress::kAgain:
+      return Fate::kKeep;
+    case TlsLink::Progress::kStranger:
+      return Fate::kRefuse;
+    case TlsLink::Progress::kFailed:
+      return Fate::kDrop;  // TLS told the peer
+  }
+  return Fate::kDrop;
+}
+
 Listener::Fate Listener::read_hello(Pending& pending) {
+  if (pending.tls != nullptr && !pending.secured) {
+    const Fate fate = secure(pending);
+    if (!pending.secured) return fate;
+  }
   // Not one byte more than the hello: what follows belongs to the endpoint.
-  const ssize_t got = ::recv(pending.fd.get(), pending.bytes.data() + pending.received,
-                             kHelloBytes - pending.received, MSG_DONTWAIT);
+  const iovec space{pending.bytes.data() + pending.received, kHelloBytes - pending.received};
+  const ssize_t got = pending.tls != nullptr ? pending.tls->receive({&space, 1})
+                                             : ::readv(pending.fd.get(), &space, 1);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Fate::kKeep;
   if (got <= 0) return Fate::kDrop;
   const bool had_header = pending.received >= kHeaderBytes;
@@ -159,7 +181,7 @@ Listener::Fate Listener::read_hello(Pending& pending) {
     if (parse_header(header, pending.hello) != nullptr || pending.hello.type != FrameType::kHello)
       return Fate::kDrop;
   }
-  if (!pending.complete()) return Fate::kKeep;
+  if (pending.received < kHelloBytes) return Fate::kKeep;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pending.fd.get(), nullptr);
   return match(pending);
 }
@@ -169,32 +191,24 @@ Listener::Fate Listener::match(Pending& pending) {
   std::size_t found = waiting_.size();
   for (std::size_t i = 0; i < waiting_.size(); ++i)  // all of them, whichever matches
     if (same(waiting_[i].token, token)) found = i;
-  if (found < waiting_.size()) {
-    hand_over(pending, found);
-    return Fate::kHandedOver;
-  }
-  const bool used = std::any_of(used_.begin(), used_.end(),
-                                [&](const Token& other) { return same(other, token); });
-  return used ? Fate::kRefuse : Fate::kKeep;
+  if (found == waiting_.size()) return Fate::kRefuse;
+  hand_over(pending, found);
+  return Fate::kHandedOver;
 }
 
 void Listener::hand_over(Pending& pending, std::size_t waiting) {
   const Waiting entry = waiting_[waiting];
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
-  if (used_.size() < kMaxUsedTokens)
-    used_.push_back(entry.token);
-  else
-    used_[used_at_++ % kMaxUsedTokens] = entry.token;
-  entry.queue->hand_over({entry.serial, std::move(pending.fd), pending.hello.immediate});
+  entry.queue->hand_over(
+      {entry.serial, std::move(pending.fd), std::move(pending.tls), pending.hello.immediate});
 }
 
 std::size_t Listener::expire() {
   const TimeNs now_ns = clock_.now_ns();
-  return std::erase_if(pending_, [now_ns](const Pending& pending) {
-    if (now_ns < pending.deadline_ns) return false;
-    if (pending.complete()) answer_refusal(pending.fd.get());
-    return true;
-  });
+  const std::size_t overdue = std::erase_if(
+      pending_, [now_ns](const Pending& pending) { return now_ns >= pending.deadline_ns; });
+  counters_.connections_refused.add(overdue);
+  return overdue;
 }
 
 void Listener::set_timer() {

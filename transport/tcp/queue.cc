@@ -27,7 +27,7 @@ constexpr std::size_t kDropBytes = std::size_t{1} << 20;
 
 }  // namespace
 
-Result<std::unique_ptr<TcpQueue>> TcpQueue::create(const Clock& clock) {
+Result<std::unique_ptr<TcpQueue>> TcpQueue::create(CounterBook& book, const Clock& clock) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return Status::system("create an epoll descriptor", errno);
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -37,15 +37,22 @@ Result<std::unique_ptr<TcpQueue>> TcpQueue::create(const Clock& clock) {
   event.data.ptr = nullptr;
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0)
     return Status::system("watch an event descriptor", errno);
-  return std::unique_ptr<TcpQueue>(new TcpQueue(clock, std::move(epoll), std::move(wake)));
+  return std::unique_ptr<TcpQueue>(new TcpQueue(book, clock, std::move(epoll), std::move(wake)));
 }
 
-TcpQueue::TcpQueue(const Clock& clock, UniqueFd epoll, UniqueFd wake)
-    : clock_(clock), epoll_(std::move(epoll)), wake_(std::move(wake)) {
+TcpQueue::TcpQueue(CounterBook& book, const Clock& clock, UniqueFd epoll, UniqueFd wake)
+    : book_(book),
+      counters_(book.lend()),
+      clock_(clock),
+      epoll_(std::move(epoll)),
+      wake_(std::move(wake)) {
   lingering_.reserve(kMaxLingering);
 }
 
-TcpQueue::~TcpQueue() { CHECK(endpoints_.empty(), "a queue is destroyed before its endpoints"); }
+TcpQueue::~TcpQueue() {
+  CHECK(endpoints_.empty(), "a queue is destroyed before its endpoints");
+  book_.take_back(counters_);
+}
 
 std::size_t TcpQueue::poll(std::span<Completion> out) {
   ++pass_;

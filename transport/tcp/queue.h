@@ -14,13 +14,14 @@
 #include "transport/api/device.h"
 #include "transport/base/thread_annotations.h"
 #include "transport/base/unique_fd.h"
+#include "transport/tcp/counters.h"
 #include "transport/tcp/endpoint.h"
 
 namespace penstock::tcp {
 
 class TcpQueue final : public CompletionQueue {
  public:
-  static Result<std::unique_ptr<TcpQueue>> create(const Clock& clock);
+  static Result<std::unique_ptr<TcpQueue>> create(CounterBook& book, const Clock& clock);
   ~TcpQueue() override;  // its endpoints are gone
 
   std::size_t poll(std::span<Completion> out) override;
@@ -40,6 +41,7 @@ class TcpQueue final : public CompletionQueue {
   // Keeps reading and dropping for a while before it closes, so that the last frame sent on it is
   // not destroyed by a reset.
   void linger(UniqueFd fd);
+  TcpCounters& counters() { return counters_; }
   TimeNs now_ns() const { return clock_.now_ns(); }
 
  private:
@@ -49,7 +51,7 @@ class TcpQueue final : public CompletionQueue {
     std::size_t bytes_left = 0;
   };
 
-  TcpQueue(const Clock& clock, UniqueFd epoll, UniqueFd wake);
+  TcpQueue(CounterBook& book, const Clock& clock, UniqueFd epoll, UniqueFd wake);
   void step_ready(EventSink& sink);
   bool take_socket_events();
   void take_inbox();
@@ -57,6 +59,8 @@ class TcpQueue final : public CompletionQueue {
   void drop_lingering();
   TcpEndpoint* pop_ready();
 
+  CounterBook& book_;
+  TcpCounters& counters_;
   const Clock& clock_;
   const UniqueFd epoll_;
   const UniqueFd wake_;  // eventfd: something is in the inbox

@@ -21,6 +21,7 @@ void Sender::push(const Post& post) {
   Post& slot = post_at(posted_);
   slot = post;
   slot.landed = false;
+  slot.lent_to = 0;
   slot.header.sequence = posted_;
   slot.header.length = post.local.size();
   if (post.opcode == Opcode::kRead) ++reads_awaited_;
@@ -29,7 +30,7 @@ void Sender::push(const Post& post) {
 bool Sender::oldest_done() const {
   if (retired_ >= acked_) return false;
   const Post& post = post_at(retired_ + 1);
-  return post.opcode != Opcode::kRead || post.landed;
+  return post.lent_to <= released_ && (post.opcode != Opcode::kRead || post.landed);
 }
 
 Sender::Post* Sender::awaited_read() {
@@ -82,7 +83,7 @@ std::span<iovec> Sender::batch(std::uint64_t ack) {
 void Sender::fill(std::uint64_t ack) {
   batch_at_ = batch_end_ = batch_bytes_ = 0;
   batch_key_ = 0;
-  batch_started_ = false;
+  batch_started_ = batch_lent_ = false;
   add_controls(ack);
   if (last_words_) return;
   const bool respond = has_response() && (response_turn_ || queued_ == posted_);
@@ -91,6 +92,7 @@ void Sender::fill(std::uint64_t ack) {
   else
     add_posts(ack);
   response_turn_ = !respond;
+  batch_lent_ = !respond && controls_batched_ == 0;
 }
 
 void Sender::add_controls(std::uint64_t ack) {
@@ -146,7 +148,9 @@ bool Sender::take_back_batch() {
   return true;
 }
 
-void Sender::advance(std::size_t bytes) {
+std::size_t Sender::advance(std::size_t bytes, std::uint64_t call) {
+  call_ = call;
+  std::size_t frames = 0;
   batch_started_ = batch_started_ || bytes > 0;
   while (bytes > 0) {
     CHECK(batch_at_ < batch_end_);
@@ -156,8 +160,11 @@ void Sender::advance(std::size_t bytes) {
     part.iov_len -= taken;
     bytes -= taken;
     batch_bytes_ -= taken;
-    if (part.iov_len == 0) end_frame(ends_[batch_at_++]);
+    if (part.iov_len > 0) break;
+    frames += ends_[batch_at_] != Ends::kNothing;
+    end_frame(ends_[batch_at_++]);
   }
+  return frames;
 }
 
 void Sender::end_frame(Ends ends) {
@@ -165,7 +172,7 @@ void Sender::end_frame(Ends ends) {
     case Ends::kNothing:
       return;
     case Ends::kPost:
-      ++sent_;
+      post_at(++sent_).lent_to = call_;
       return;
     case Ends::kResponse:
       ++responses_head_;

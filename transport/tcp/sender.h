@@ -34,7 +34,8 @@ class Sender {
     std::span<std::byte> local;  // payload, or where a read lands
     std::uint64_t tag = 0;
     Opcode opcode{};
-    bool landed = false;  // kRead: the response is in place
+    bool landed = false;        // kRead: the response is in place
+    std::uint64_t lent_to = 0;  // the zero-copy call up to which the kernel may read it
   };
 
   std::uint32_t free() const { return depth_ - static_cast<std::uint32_t>(posted_ - retired_); }
@@ -67,8 +68,11 @@ class Sender {
   // What to send next: the rest of the batch under way, or a new one whose headers carry `ack`.
   // Empty when there is nothing to send.
   std::span<iovec> batch(std::uint64_t ack);
-  // `bytes` of the batch were taken by the socket.
-  void advance(std::size_t bytes);
+  // `bytes` of the batch were taken by the socket, the kernel reading the posts in place until
+  // release(`call`). Returns how many frames they ended.
+  std::size_t advance(std::size_t bytes, std::uint64_t call = 0);
+  // The kernel is done with what it was given up to this call.
+  void release(std::uint64_t call) { released_ = call; }
   // Takes a batch back to the queues. False when some of it has left.
   [[nodiscard]] bool take_back_batch();
   // The read that the oldest waiting response answers.
@@ -83,6 +87,9 @@ class Sender {
   // From here on only the batch under way and then control frames are sent.
   void only_last_words() { last_words_ = true; }
   std::size_t batch_left() const { return batch_bytes_; }
+  // The batch under way is headers in the ring and lent bytes: nothing that changes before its
+  // posts are retired.
+  bool batch_is_lent() const { return batch_lent_; }
   // The last ack a header in a batch carried.
   std::uint64_t announced_ack() const { return announced_ack_; }
   // The region that the batch under way reads from; 0 if it reads lent bytes only.
@@ -135,6 +142,8 @@ class Sender {
   std::size_t batch_at_ = 0, batch_end_ = 0, batch_bytes_ = 0;
   std::uint64_t batch_key_ = 0;
   bool batch_started_ = false;
+  bool batch_lent_ = false;
+  std::uint64_t released_ = 0, call_ = 0;  // zero-copy calls over, and so far
   std::uint64_t announced_ack_ = 0;
 };
 

@@ -27,11 +27,11 @@ Status set_option(int fd, int level, int name, int value, const char* what) {
   return Status::system(fmt::format("set socket option {}", what), errno);
 }
 
-Status set_buffers(int fd, const SocketBuffers& buffers) {
-  if (buffers.send > 0)
-    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_SNDBUF, buffers.send, "SO_SNDBUF"));
-  if (buffers.receive > 0)
-    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_RCVBUF, buffers.receive, "SO_RCVBUF"));
+Status set_buffers(int fd, const SocketOptions& o) {
+  if (o.send_buffer > 0)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_SNDBUF, o.send_buffer, "SO_SNDBUF"));
+  if (o.receive_buffer > 0)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_RCVBUF, o.receive_buffer, "SO_RCVBUF"));
   return {};
 }
 
@@ -117,11 +117,11 @@ Result<std::string> resolve_host(const std::string& host) {
 }
 
 Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port,
-                           const SocketBuffers& buffers) {
+                           const SocketOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress address, make_address(host, port));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd fd, open_socket(address.storage.ss_family));
   PENSTOCK_RETURN_IF_ERROR(set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
-  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), buffers));  // accepted sockets inherit them
+  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), options));  // accepted sockets inherit them
   if (::bind(fd.get(), address.get(), address.length) != 0 || ::listen(fd.get(), kBacklog) != 0) {
     const int error = errno;
     if (error == EADDRINUSE)
@@ -143,16 +143,26 @@ Result<std::uint16_t> bound_port(int fd) {
                   : reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port);
 }
 
-Result<Connecting> start_connect(const SocketAddress& address, const SocketBuffers& buffers) {
+Result<Connecting> start_connect(const SocketAddress& address, const SocketOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd fd, open_socket(address.storage.ss_family));
-  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), buffers));
-  PENSTOCK_RETURN_IF_ERROR(set_connection_options(fd.get()));
+  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), options));
+  PENSTOCK_RETURN_IF_ERROR(set_connection_options(fd.get(), options));
   const bool refused = ::connect(fd.get(), address.get(), address.length) != 0;
   const int error = refused && errno != EINPROGRESS ? errno : 0;
   return Connecting{std::move(fd), error};
 }
 
-Status set_connection_options(int fd) {
+bool knows_zerocopy() {
+  const Result<UniqueFd> fd = open_socket(AF_INET);
+  return fd.ok() && set_option(fd->get(), SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY").ok();
+}
+
+Status set_connection_options(int fd, const SocketOptions& options) {
+  if (options.zerocopy)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY"));
+  if (options.most_unsent > 0)
+    PENSTOCK_RETURN_IF_ERROR(
+        set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.most_unsent, "TCP_NOTSENT_LOWAT"));
   PENSTOCK_RETURN_IF_ERROR(set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"));
   PENSTOCK_RETURN_IF_ERROR(
       set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs, "TCP_USER_TIMEOUT"));

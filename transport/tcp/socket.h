@@ -32,22 +32,27 @@ std::string peer_name(int fd);
 // A name or number as a number. Asks the resolver: may take seconds.
 Result<std::string> resolve_host(const std::string& host);
 
-struct SocketBuffers {  // bytes; 0 leaves the kernel's autotuning on
-  int send = 0;
-  int receive = 0;
+struct SocketOptions {     // bytes
+  int send_buffer = 0;     // 0 leaves the kernel's autotuning on
+  int receive_buffer = 0;  // likewise
+  int most_unsent = 0;     // TCP_NOTSENT_LOWAT; 0: as much as the send buffer holds
+  bool zerocopy = false;   // SO_ZEROCOPY
 };
+
+// Whether the kernel knows SO_ZEROCOPY.
+bool knows_zerocopy();
 
 // A listening socket; kAlreadyExists naming host and port when the port is taken.
 Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port,
-                           const SocketBuffers& buffers);
+                           const SocketOptions& options);
 Result<std::uint16_t> bound_port(int fd);
 // A non-blocking socket on its way to `address`, and errno if the system refused already.
 struct Connecting {
   UniqueFd fd;
   int error = 0;
 };
-Result<Connecting> start_connect(const SocketAddress& address, const SocketBuffers& buffers);
-// Both ends of every connection: no delay, bounded silence.
-Status set_connection_options(int fd);
+Result<Connecting> start_connect(const SocketAddress& address, const SocketOptions& options);
+// Both ends of every connection: no delay, bounded silence, few bytes out of our hands.
+Status set_connection_options(int fd, const SocketOptions& options);
 
 }  // namespace penstock::tcp

@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The rendezvous sockets: addresses as text, options, listening and connecting. None of it blocks
+// but resolve_host(). Any thread.
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+
+#include "transport/base/status.h"
+#include "transport/base/unique_fd.h"
+
+namespace penstock::ucx {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+// A numeric IPv4 or IPv6 host and a port.
+Result<SocketAddress> make_address(const std::string& host, std::uint16_t port);
+// "ucx:host:port" or "ucx:[host]:port" with a numeric host, as Device::address() gives it.
+Result<SocketAddress> parse_device_address(const std::string& text);
+std::string device_address(const std::string& numeric_host, std::uint16_t port);
+// "host:port" of the other end; "?" when the socket has none any more.
+std::string peer_name(int fd);
+// A name or number as a number. Asks the resolver: may take seconds.
+Result<std::string> resolve_host(const std::string& host);
+
+// A listening socket; kAlreadyExists naming host and port when the port is taken.
+Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port);
+Result<std::uint16_t> bound_port(int fd);
+// A non-blocking socket on its way to `address`, and errno if the system refused already.
+struct Connecting {
+  UniqueFd fd;
+  int error = 0;
+};
+Result<Connecting> start_connect(const SocketAddress& address);
+// Both ends of every connection: no delay, bounded silence.
+Status set_connection_options(int fd);
+
+}  // namespace penstock::ucx
