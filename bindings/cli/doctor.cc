@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <iterator>
 
 #include "bindings/cli/gpu_findings.h"
@@ -22,6 +23,12 @@ void append(Findings& to, Findings more) {
 Result<std::vector<Gpu>> gpus() {
   PENSTOCK_ASSIGN_OR_RETURN(const CudaDriver* driver, system_cuda());
   return list_gpus(*driver);
+}
+
+std::string conclusion(const Verdict& verdict) {
+  if (verdict.transport == "any")
+    return verdict.works ? "a transport works here" : "no transport works here";
+  return verdict.transport + (verdict.works ? " works here" : " does not work here");
 }
 
 }  // namespace
@@ -48,16 +55,12 @@ ExitCode run_doctor(const DoctorOptions& options) {
   append(findings, check_host(tree));
 
   const Verdict verdict{PENSTOCK_VERSION, options.transport, transports.works};
-  if (options.json) {
-    fmt::print("{}", to_json(verdict, findings));
-  } else {
-    fmt::print("penstock {} doctor\n{}", verdict.version, to_text(findings));
-    const bool any = options.transport == "any";
-    if (verdict.works)
-      fmt::print("{} here\n", any ? "a transport works" : options.transport + " works");
-    else
-      fmt::print("{} here\n", any ? "no transport works" : options.transport + " does not work");
-  }
+  const std::string report = options.json
+                                 ? to_json(verdict, findings)
+                                 : fmt::format("penstock {} doctor\n{}{}\n", verdict.version,
+                                               to_text(findings), conclusion(verdict));
+  // Whoever reads may have seen enough (head): no error of ours.
+  (void)std::fwrite(report.data(), 1, report.size(), stdout);
   return verdict.works ? kExitGood : kExitEnvironment;
 }
 

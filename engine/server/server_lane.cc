@@ -67,6 +67,7 @@ std::size_t ServerLane::run_once() {
   for (Rank worker = 0; worker < workers_; ++worker) {
     if (!peers_[worker].waiting.empty()) done += post_waiting(worker);
     if (!peers_[worker].signals.empty()) done += post_signals(peers_[worker]);
+    if (peers_[worker].map_again) done += map_again(worker);
   }
   return done + polled;
 }
@@ -98,7 +99,7 @@ void ServerLane::on_completion(const Completion& completion) {
     case Event::kMessage:
       return violate(worker, "a message nobody asked for", completion.length);
     case Event::kConnected:
-      for (const auto& tables : tables_) map_gradients(*tables, worker);
+      for (const auto& tables : tables_) map_gradients(*tables, worker, true);
       return;
     default:  // a finished answer: nothing to do
       return;
@@ -253,6 +254,7 @@ void ServerLane::queue_missing_answers(Rank worker, const std::vector<Round>& ne
 void ServerLane::on_disconnected(Rank worker) {
   Peer& peer = peers_[worker];
   peer.signals.clear();
+  peer.map_again = false;
   const Status reason = peer.endpoint->status();
   peer.endpoint.reset();
   peer.draining = false;
@@ -313,13 +315,13 @@ void ServerLane::handle(LendBuffers& lend) {
       lent.gradients = std::move(lend.gradients);
       lent.views = std::move(lend.views);
       lent.mapped.resize(lent.parameters.size());
-      map_gradients(*tables, lend.worker);
+      map_gradients(*tables, lend.worker, true);
     }
 }
 
 // Where the transport can, gradients are read where they are. Set-up: before the key's first round,
-// and after each reconnection, when the worker has forgotten what it was told.
-void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
+// and after each reconnection, when the worker has forgotten what it was told (`anew`).
+void ServerLane::map_gradients(LaneTables& tables, Rank worker, bool anew) {
   Peer& peer = peers_[worker];
   if (!device_.capabilities().maps_remote || peer.endpoint == nullptr || peer.draining ||
       !peer.endpoint->connected())
@@ -327,9 +329,10 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
   LaneTables::Lent& lent = tables.lent[worker];
   for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
     const KeyTable& key = tables.keys()[i];
-    if (key.slices == 0) continue;
+    if (key.slices == 0 || (lent.mapped[i] != nullptr && !anew)) continue;
     if (lent.mapped[i] == nullptr) {
       auto mapping = peer.endpoint->map(lent.gradients[i].region, Access::kMap);
+      if (mapping.status().code() == Code::kTimeout) peer.map_again = true;
       // The description is the worker's word; what can be read is the transport's.
       const std::uint64_t offset = lent.gradients[i].offset;
       if (!mapping.ok() || offset > (*mapping)->bytes().size() ||
@@ -339,6 +342,13 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
     }
     peer.signals.push_back(encode_immediate(SliceKind::kMapped, 0, key.first_slice));
   }
+}
+
+// The worker was busy when it was asked; by now it may have answered.
+std::size_t ServerLane::map_again(Rank worker) {
+  peers_[worker].map_again = false;
+  for (const auto& tables : tables_) map_gradients(*tables, worker, false);
+  return 1;
 }
 
 std::size_t ServerLane::post_signals(Peer& peer) {
@@ -362,6 +372,7 @@ void ServerLane::handle(DropWorker& drop) {
   peer.waiting.clear();
   peer.waiting_from = 0;
   peer.signals.clear();
+  peer.map_again = false;
   if (peer.endpoint != nullptr && !peer.draining) {
     peer.endpoint->close();
     peer.draining = true;

@@ -99,6 +99,7 @@ class ServerLane final : public Loop {
     std::vector<std::uint32_t>
         waiting;  // slices whose answer could not be posted yet, oldest first
     std::size_t waiting_from = 0;
+    bool map_again = false;              // gradients of it are not mapped yet
     std::vector<std::uint32_t> signals;  // immediates without bytes that wait for room
     void forget_posted() {
       waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(waiting_from));
@@ -132,7 +133,8 @@ class ServerLane final : public Loop {
   std::size_t post_waiting(Rank worker);
   void accept(Rank worker);
   void queue_missing_answers(Rank worker, const std::vector<Round>& next);
-  void map_gradients(LaneTables& tables, Rank worker);
+  void map_gradients(LaneTables& tables, Rank worker, bool anew);
+  std::size_t map_again(Rank worker);
   std::size_t post_signals(Peer& peer);
   void violate(Rank worker, const char* what, std::uint64_t value);
   void tell(ServerLaneNotice&& notice);

@@ -46,8 +46,11 @@ std::size_t WorkerLane::run_once() {
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
   for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
-  for (Link& link : links_)
-    if (link.up) done += send_ready(link);
+  for (Link& link : links_) {
+    if (!link.up) continue;
+    if (!link.views.empty()) map_views(link);
+    if (link.views.empty()) done += send_ready(link);
+  }
   if (!drops_.empty()) done += finish_drops();
   return done + polled;
 }

@@ -28,17 +28,20 @@ void WorkerLane::add_views(const AddKeys& add, Rank server) {
 }
 
 void WorkerLane::map_views(Link& link) {
-  for (const View& view : link.views) {
-    InflightKey* failed = nullptr;
-    Status status = map_view(link, view, failed);
-    if (!status.ok()) tell(KeyFailed{failed, std::move(status)});
-  }
-  link.views.clear();
+  std::erase_if(link.views, [&](const View& view) {
+    InflightKey* key = nullptr;
+    Status status = map_view(link, view, key);
+    if (status.code() == Code::kTimeout)
+      return false;  // the server was busy: run_once() asks again
+    if (!status.ok()) tell(KeyFailed{key, std::move(status)});
+    return true;
+  });
 }
 
-// On failure `failed` is the key that cannot be read.
+// All of it or, for a reason that `failed` suffers from, nothing.
 Status WorkerLane::map_view(Link& link, const View& view, InflightKey*& failed) {
-  std::array<std::shared_ptr<RemoteMapping>, 2> mappings;  // masters and copies, when first needed
+  std::array<std::shared_ptr<RemoteMapping>, 2> mappings;  // masters, copies: where needed
+  std::vector<InflightKey::Piece> pieces;
   for (std::size_t i = 0; i < view.slices.size(); ++i) {
     const auto& [key, place] = view.slices[i];
     failed = key;
@@ -54,9 +57,10 @@ Status WorkerLane::map_view(Link& link, const View& view, InflightKey*& failed) 
                                                        : view.storage[i].wire_offset);
     if (offset > mapping->bytes().size() || bytes > mapping->bytes().size() - offset)
       return {Code::kProtocol, "a server's memory is smaller than its parameters"};
-    key->pieces[index_].push_back(
-        {place.elements.begin, mapping->bytes().subspan(offset, bytes), mapping});
+    pieces.push_back({place.elements.begin, mapping->bytes().subspan(offset, bytes), mapping});
   }
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    view.slices[i].first->pieces[index_].push_back(std::move(pieces[i]));
   return {};
 }
 

@@ -165,7 +165,7 @@ TEST(View, FailsByNameWhereTheTransportMapsNothing) {
   EXPECT_NE(status.hint().find("without a view"), std::string::npos);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, InPlace, ::testing::Values("loopback"),
+INSTANTIATE_TEST_SUITE_P(Transports, InPlace, ::testing::Values("loopback", "shm", "auto"),
                          [](const auto& suite) { return suite.param; });
 
 }  // namespace

@@ -40,6 +40,9 @@ class DeviceHarness {
   virtual bool maps(const Device& device) const { return device.capabilities().maps_remote; }
   // May owner threads run at the same time, and sleep on descriptors?
   virtual bool threads() const { return true; }
+  // Does the poster learn whether a refused region is gone (kStale) or was never within its reach
+  // (kAccess)? If not, either code will do for both.
+  virtual bool tells_stale_from_access() const { return true; }
   // What the provider still holds once all devices are gone; empty if nothing.
   virtual std::string leaks() const { return {}; }
 };
@@ -47,6 +50,7 @@ class DeviceHarness {
 struct Provider {
   const char* name;
   std::function<std::unique_ptr<DeviceHarness>()> make;
+  std::function<std::string()> unavailable = {};  // why every test is to be skipped here, if it is
 };
 inline std::string name_of(const testing::TestParamInfo<Provider>& info) { return info.param.name; }
 inline void PrintTo(const Provider& provider, std::ostream* out) { *out << provider.name; }
@@ -150,6 +154,8 @@ class DeviceConformance : public testing::TestWithParam<Provider> {
   // Receive a request the peer must refuse. Expect the named error at the poster, an end of that
   // connection at both, and every other endpoint alive. Nothing may be outstanding on `ends.a`.
   void expect_violation(Link ends, const WorkRequest& bad, Code code);
+  // `code` is what the contract asks for, or what it cannot be told from.
+  void expect_refusal(Code code, Code expected);
   // Receive a request in a batch that post() must refuse. Expect nothing posted.
   void expect_malformed(const WorkRequest& bad);
 

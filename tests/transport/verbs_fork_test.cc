@@ -4,11 +4,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "tests/support/rdma_rails.h"
 #include "tests/transport/rc_pair.h"
+#include "tests/transport/verbs_pair.h"
 #include "transport/verbs/fork.h"
 
 namespace penstock::test {
@@ -136,6 +138,46 @@ TEST_F(ForkOnADevice, AWriteUnderWayArrivesWhole) {
     ASSERT_TRUE(child.is_ready());
     EXPECT_EQ(child.release(), 0);
   }
+}
+
+// The same through the transport, whose device decides about forks when it is opened.
+TEST(ForkOnATransport, WritesGoOnAndTheChildKeepsItsCopy) {
+  if (const std::string why = no_rdma_device(); !why.empty()) GTEST_SKIP() << why;
+  VerbsPair pair(*verbs::system_verbs().value());
+  auto ends = pair.connect();
+  ASSERT_TRUE(pair.until([&] { return ends.connected(); })) << ends.status.to_string();
+  std::vector<std::byte> from(1U << 20U), to(1U << 20U);
+  const auto source =
+      pair.a.device->register_memory(from, MemoryKind::kHost, Access::kLocal).value();
+  const auto target =
+      pair.b.device->register_memory(to, MemoryKind::kHost, Access::kRemoteWrite).value();
+  const RemoteRegion remote = target->describe();
+  const auto write_and_check = [&](int value) {
+    std::fill(from.begin(), from.end(), static_cast<std::byte>(value));
+    const int before = pair.a.events[Event::kWriteDone];
+    const Status posted = ends.a->post({.opcode = Opcode::kWrite,
+                                        .local = source.get(),
+                                        .length = from.size(),
+                                        .remote = &remote});
+    return posted.ok() && pair.until([&] { return pair.a.events[Event::kWriteDone] > before; }) &&
+           from == to;
+  };
+
+  ASSERT_TRUE(write_and_check(1));
+  Child child([&] {
+    if (from[0] != std::byte{1} || to != from) return 1;
+    std::fill(from.begin(), from.end(), std::byte{0xcc});
+    return 0;
+  });
+  ASSERT_TRUE(child.is_ready()) << "the child ended with " << child.release();
+  EXPECT_EQ(from[0], std::byte{1});
+  for (int round = 2; round < 10; ++round) ASSERT_TRUE(write_and_check(round)) << round;
+  EXPECT_EQ(child.release(), 0);
+  EXPECT_TRUE(write_and_check(10));
+  ends.a->close();
+  EXPECT_TRUE(pair.until([&] {
+    return pair.a.events[Event::kDisconnected] == 1 && pair.b.events[Event::kDisconnected] == 1;
+  }));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 // VerbsApi: every function of libibverbs and librdmacm this provider calls, as a table. The real
 // table is filled at run time, so that a program built with it starts on hosts without the
-// libraries; tests fill one with a strict fake NIC (tests/support/fake_nic.h).
+// libraries; tests fill one with a strict fake NIC (tests/support/fake_nic).
 //
 // Functions that verbs.h defines inline (post_send, post_recv, post_srq_recv, poll_cq,
 // req_notify_cq, alloc_mw, bind_mw, dealloc_mw) go through the context's own operations and are
@@ -71,6 +71,7 @@
   X(int, rdma_accept, (rdma_cm_id*, rdma_conn_param*))                                        \
   X(int, rdma_reject, (rdma_cm_id*, const void* private_data, std::uint8_t bytes))            \
   X(int, rdma_disconnect, (rdma_cm_id*))                                                      \
+  X(int, rdma_migrate_id, (rdma_cm_id*, rdma_event_channel*))                                 \
   X(int, rdma_set_option, (rdma_cm_id*, int level, int name, void* value, std::size_t bytes)) \
   X(std::uint16_t, rdma_get_src_port, (rdma_cm_id*))                                          \
   X(int, rdma_get_cm_event, (rdma_event_channel*, rdma_cm_event**))                           \

@@ -15,8 +15,11 @@ namespace penstock {
 struct VerbsOptions {
   // "mlx5_0", "mlx5_0:1" (device:port); each is a rail. Empty: every active port, up to kMaxRails.
   std::vector<std::string> rails;
-  int gid_index = -1;  // −1: the best RoCE v2 address of each port
-  Incarnation incarnation = 0;
+  int gid_index = -1;           // −1: the best RoCE v2 address of each port
+  Incarnation incarnation = 0;  // of this process's life; 0 makes one up
+  // Longest kSend taken here. Each endpoint keeps a ring of this times its receive window; 0 where
+  // nobody sends messages.
+  std::uint32_t message_bytes = 1024;
 };
 
 // kUnsupported when there is no RDMA here (libraries, devices, active ports), saying which and the

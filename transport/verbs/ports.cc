@@ -2,42 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/verbs/ports.h"
 
-#include <arpa/inet.h>
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 
 #include "transport/hardware/gpu_path.h"
-#include "transport/verbs/api.h"
+#include "transport/verbs/port_query.h"
 
 namespace penstock {
 namespace {
 
 using verbs::VerbsApi;
-
-// A device can have a thousand GIDs, nearly all empty.
-constexpr int kMostGids = 64;
-
-const char* state_name(ibv_port_state state) {
-  switch (state) {
-    case IBV_PORT_DOWN:
-      return "down";
-    case IBV_PORT_INIT:
-      return "initializing";
-    case IBV_PORT_ARMED:
-      return "armed";
-    case IBV_PORT_ACTIVE:
-      return "active";
-    case IBV_PORT_ACTIVE_DEFER:
-      return "active, deferred";
-    default:
-      return "in an unknown state";
-  }
-}
 
 // The codes are IBTA's, one bit for each rate.
 double gigabits_per_second(const ibv_port_attr& port) {
@@ -58,31 +33,6 @@ double gigabits_per_second(const ibv_port_attr& port) {
 
 unsigned mtu_bytes(ibv_mtu mtu) {
   return mtu >= IBV_MTU_256 && mtu <= IBV_MTU_4096 ? 128U << static_cast<unsigned>(mtu) : 0;
-}
-
-RdmaGid describe(int index, const ibv_gid& gid) {
-  in6_addr bytes{};
-  std::memcpy(&bytes, gid.raw, sizeof bytes);
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  ::inet_ntop(AF_INET6, &bytes, text.data(), text.size());
-  RdmaGid described{index, text.data(), {}};
-  if (IN6_IS_ADDR_V4MAPPED(&bytes)) {
-    ::inet_ntop(AF_INET, gid.raw + 12, text.data(), text.size());
-    described.address = text.data();
-  } else if (!IN6_IS_ADDR_LINKLOCAL(&bytes)) {
-    described.address = described.text;
-  }
-  return described;
-}
-
-// As the verbs transport does it: an IPv4 address before an IPv6 one, then the first.
-int choose(const std::vector<RdmaGid>& gids) {
-  int best = -1;
-  for (const RdmaGid& gid : gids) {
-    if (gid.address.find('.') != std::string::npos) return gid.index;
-    if (best < 0 && !gid.address.empty()) best = gid.index;
-  }
-  return best;
 }
 
 DmabufSupport probe_dmabuf(const VerbsApi& api, ibv_context* context) {
@@ -107,19 +57,14 @@ RdmaPort describe_port(const VerbsApi& api, ibv_context* context, const std::str
     return port;
   }
   port.active = attributes.state == IBV_PORT_ACTIVE;
-  port.state = state_name(attributes.state);
+  port.state = verbs::port_state_name(attributes.state);
   if (attributes.link_layer == IBV_LINK_LAYER_ETHERNET) port.link = LinkLayer::kEthernet;
   if (attributes.link_layer == IBV_LINK_LAYER_INFINIBAND) port.link = LinkLayer::kInfiniBand;
   port.gigabits_per_second = gigabits_per_second(attributes);
   port.active_mtu_bytes = mtu_bytes(attributes.active_mtu);
   port.max_mtu_bytes = mtu_bytes(attributes.max_mtu);
-  constexpr ibv_gid kNone{};
-  for (int i = 0; i < std::min(attributes.gid_tbl_len, kMostGids); ++i) {
-    ibv_gid gid{};
-    if (api.ibv_query_gid(context, number, i, &gid) != 0) continue;
-    if (std::memcmp(&gid, &kNone, sizeof gid) != 0) port.gids.push_back(describe(i, gid));
-  }
-  port.chosen_gid = choose(port.gids);
+  port.gids = verbs::read_gids(api, context, number, attributes.gid_tbl_len);
+  port.chosen_gid = verbs::choose_gid(port.gids);
   port.dmabuf = probe_dmabuf(api, context);
   return port;
 }

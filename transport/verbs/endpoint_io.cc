@@ -1,0 +1,260 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+// The traffic of an endpoint: posts on their way to the device, and what its owner is told.
+#include <endian.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "transport/verbs/endpoint.h"
+#include "transport/verbs/queue.h"
+#include "transport/verbs/region.h"
+
+namespace penstock::verbs {
+
+Status VerbsEndpoint::post(std::span<const WorkRequest> work) {
+  if (!connected()) return status();
+  if (work.size() > send_free())
+    return Status(Code::kExhausted, "post: the send queue is full").with_peer(peer_);
+  const std::uint8_t before = last_path_;
+  std::uint64_t at = accepted_;
+  for (const WorkRequest& request : work) {
+    Status status = check(request);
+    if (status.ok()) status = prepare(request, posts_[at++ % posts_.size()]);
+    if (status.ok()) continue;
+    last_path_ = before;
+    return status;
+  }
+  accepted_ = at;
+  push();
+  return {};
+}
+
+Status VerbsEndpoint::check(const WorkRequest& request) const {
+  const auto bad = [this](const char* what) {
+    return Status(Code::kInvalidArgument, what).with_peer(peer_);
+  };
+  if (request.has_immediate && request.opcode != Opcode::kWrite)
+    return bad("post: only a write carries an immediate");
+  if (request.opcode == Opcode::kSend &&
+      request.length > std::min(theirs_.message_bytes, context_.message_bytes))
+    return bad("post: the message is longer than this endpoint's or the peer's device takes");
+  if (request.length == 0) return {};
+  if (request.local == nullptr) return bad("post: no local bytes");
+  const std::size_t here = request.local->bytes().size();
+  if (request.local_offset > here || request.length > here - request.local_offset)
+    return bad("post: local bytes outside their region");
+  if (request.local->part(ProviderKind::kVerbs) == nullptr)
+    return bad("post: the local region is not one of verbs'");
+  if (request.opcode == Opcode::kSend) return {};
+  if (request.remote == nullptr) return bad("post: no remote region");
+  if (!request.remote->reachable_by(ProviderKind::kVerbs) ||
+      request.remote->version != RemoteRegion::kVersion)
+    return bad("post: the remote region is not one of verbs'");
+  return {};
+}
+
+Status VerbsEndpoint::prepare(const WorkRequest& request, Post& post) {
+  post = {};
+  post.opcode = request.opcode;
+  post.has_immediate = request.has_immediate;
+  post.immediate = request.immediate;
+  post.tag = request.tag;
+  post.length = request.length;
+  post.path = last_path_;  // whatever needs no region of the peer's
+  if (request.opcode == Opcode::kSend) post.path = 0;
+  if (request.opcode != Opcode::kSend && request.length > 0) {
+    const RemoteRegion& remote = *request.remote;
+    const std::uint64_t key = remote.key[key_slot(ProviderKind::kVerbs, rail_->rail().index())];
+    post.path = (key & kScopedKey) == 0 && paths_needed() == 2 ? 1 : 0;
+    post.remote_key = static_cast<std::uint32_t>(key);
+    post.remote = remote.base + request.remote_offset;
+    // What can be known here is; the peer's device checks all the rest.
+    if (remote.incarnation != theirs_.incarnation)
+      post.poison = Code::kStale;
+    else if (request.remote_offset > remote.length ||
+             request.length > remote.length - request.remote_offset)
+      post.poison = Code::kAccess;
+  }
+  last_path_ = post.path;
+  if (request.length == 0) return {};
+  const auto& region = static_cast<const VerbsRegion&>(*request.local->part(ProviderKind::kVerbs));
+  PENSTOCK_ASSIGN_OR_RETURN(post.local_key, region.local_key(paths_[post.path]->domain()));
+  post.local =
+      reinterpret_cast<std::uint64_t>(request.local->bytes().data()) + request.local_offset;
+  return {};
+}
+
+void VerbsEndpoint::push() {
+  while (issued_ < accepted_ && connected()) {
+    Post& post = posts_[issued_ % posts_.size()];
+    // Across paths the order is kept by waiting.
+    const bool turns = post.path != issue_path_ || post.poison != Code::kOk;
+    if (turns && issued_ != done_) break;
+    if (post.poison != Code::kOk)
+      return end(Status(post.poison, post.poison == Code::kStale
+                                         ? "the region is of an earlier life of the peer"
+                                         : "outside the peer's region"));
+    issue_path_ = post.path;
+    Path& path = *paths_[post.path];
+    if (!(post.opcode == Opcode::kSend ? issue_message(path, post) : issue(path, post))) break;
+    ++issued_;
+  }
+  if (!connected()) return;
+  if (Status status = paths_[issue_path_]->ring(); !status.ok()) end(std::move(status));
+}
+
+// True when the device takes `slots` more work requests now, and the peer an arrival if need be.
+bool VerbsEndpoint::make_room(Path& path, std::uint32_t slots, bool credit) {
+  if (!path.room(slots)) return false;
+  if (credit && !path.has_credit()) {
+    if (!credit_wait_) add(path.rail().counts().credit_waits);
+    credit_wait_ = true;
+    return false;
+  }
+  credit_wait_ = false;
+  if (!path.chain_full(slots)) return true;
+  Status status = path.ring();
+  if (!status.ok()) end(std::move(status));
+  return connected();
+}
+
+bool VerbsEndpoint::issue(Path& path, Post& post) {
+  const std::uint64_t most = path.rail().limits().message_bytes;
+  const bool read = post.opcode == Opcode::kRead;
+  do {
+    const std::uint64_t piece = std::min(post.length - post.issued, most);
+    const bool last = post.issued + piece == post.length;
+    const bool immediate = last && post.has_immediate;
+    if (!make_room(path, 1, immediate)) return false;
+    ibv_send_wr& work = path.next(last);
+    work.opcode = read        ? IBV_WR_RDMA_READ
+                  : immediate ? IBV_WR_RDMA_WRITE_WITH_IMM
+                              : IBV_WR_RDMA_WRITE;
+    if (immediate) {
+      work.imm_data = htobe32(post.immediate);
+      path.use_credit();
+    }
+    if (piece > 0) {
+      *work.sg_list = {post.local + post.issued, static_cast<std::uint32_t>(piece), post.local_key};
+      work.num_sge = 1;
+      work.wr.rdma.remote_addr = post.remote + post.issued;
+      work.wr.rdma.rkey = post.remote_key;
+      if (!read && piece <= path.inline_bytes()) work.send_flags = IBV_SEND_INLINE;
+    }
+    post.issued += piece;
+    add(read ? path.rail().counts().bytes_read : path.rail().counts().bytes_sent, piece);
+  } while (post.issued < post.length);
+  return true;
+}
+
+// A write into the next slot of the peer's ring, then a message without bytes that says how many.
+bool VerbsEndpoint::issue_message(Path& path, const Post& post) {
+  if (!make_room(path, 2, true)) return false;
+  const std::uint32_t slot = path.next_message_slot();
+  const auto length = static_cast<std::uint32_t>(post.length);
+  if (length > 0) {
+    ibv_send_wr& bytes = path.next(false);
+    bytes.opcode = IBV_WR_RDMA_WRITE;
+    *bytes.sg_list = {post.local, length, post.local_key};
+    bytes.num_sge = 1;
+    bytes.wr.rdma.remote_addr = theirs_.ring_address + std::uint64_t{slot} * theirs_.message_bytes;
+    bytes.wr.rdma.rkey = theirs_.ring_key;
+    if (length <= path.inline_bytes()) bytes.send_flags = IBV_SEND_INLINE;
+  }
+  ibv_send_wr& notice = path.next(true);
+  notice.opcode = IBV_WR_SEND_WITH_IMM;
+  notice.imm_data = htobe32(length);
+  path.use_credit();
+  add(path.rail().counts().bytes_sent, length);
+  return true;
+}
+
+void VerbsEndpoint::on_arrival(const Arrival& arrival) {
+  arrivals_[arrived_++ % arrivals_.size()] = arrival;
+  wake();
+}
+
+bool VerbsEndpoint::step(EventSink& sink, std::uint64_t pass) {
+  if (held_ > 0 && held_pass_ != pass) {
+    paths_[0]->consume(held_);
+    held_ = 0;
+  }
+  if (announce_ && sink.room()) {
+    announce_ = false;
+    emit(sink, Event::kConnected);
+  }
+  held_pass_ = pass;
+  emit_arrivals(sink);
+  retire(sink);
+  if (connected()) {
+    push();
+    for (const std::unique_ptr<Path>& path : paths_) {
+      if (path == nullptr || !connected()) continue;
+      if (Status status = path->return_credits(); !status.ok()) end(std::move(status));
+    }
+  }
+  if (state_ == State::kEnding && drained() && !announce_ && handed_out_ == arrived_ &&
+      retired_ == accepted_ && sink.room()) {
+    state_ = State::kEnded;
+    emit(sink, Event::kDisconnected);
+  }
+  return announce_ || handed_out_ != arrived_ || retired_ != done_ || held_ > 0 ||
+         (state_ == State::kEnding && drained());
+}
+
+void VerbsEndpoint::emit_arrivals(EventSink& sink) {
+  for (; handed_out_ != arrived_ && !announce_ && sink.room() && state_ != State::kEnded;
+       ++handed_out_) {
+    const Arrival& arrival = arrivals_[handed_out_ % arrivals_.size()];
+    Completion completion;
+    completion.endpoint = options_.id;
+    completion.length = arrival.length;
+    completion.event = arrival.message ? Event::kMessage : Event::kImmediate;
+    if (arrival.message && arrival.length > 0) {
+      completion.message =
+          std::span<const std::byte>(messages_.bytes)
+              .subspan(std::size_t{arrival.immediate} * context_.message_bytes, arrival.length);
+    } else if (!arrival.message) {
+      completion.immediate = arrival.immediate;
+    }
+    sink.emit(completion);
+    // A message's slot is the owner's until the next poll; what came behind it waits with it,
+    // because the peer counts.
+    if (arrival.path == 0 && (arrival.message || held_ > 0))
+      ++held_;
+    else
+      paths_[arrival.path]->consume(1);
+  }
+}
+
+void VerbsEndpoint::retire(EventSink& sink) {
+  while (retired_ != done_ && !announce_ && sink.room()) complete(sink, Code::kOk);
+  // The lent bytes come back only when no device touches them any more.
+  if (state_ != State::kEnding || !drained()) return;
+  while (retired_ != accepted_ && sink.room()) complete(sink, status_.code());
+}
+
+void VerbsEndpoint::complete(EventSink& sink, Code code) {
+  const Post& post = posts_[retired_++ % posts_.size()];
+  if (code != Code::kOk) done_ = retired_;
+  Completion completion;
+  completion.event = post.opcode == Opcode::kWrite  ? Event::kWriteDone
+                     : post.opcode == Opcode::kRead ? Event::kReadDone
+                                                    : Event::kSendDone;
+  completion.code = code;
+  completion.endpoint = options_.id;
+  completion.tag = post.tag;
+  completion.length = code == Code::kOk ? post.length : 0;
+  sink.emit(completion);
+}
+
+void VerbsEndpoint::emit(EventSink& sink, Event event) {
+  Completion completion;
+  completion.event = event;
+  completion.endpoint = options_.id;
+  if (event == Event::kDisconnected) completion.code = status_.code();
+  sink.emit(completion);
+}
+
+}  // namespace penstock::verbs
