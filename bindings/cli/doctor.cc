@@ -36,7 +36,7 @@ std::string conclusion(const Verdict& verdict) {
 Findings check_host(const HostTree& tree) {
   Findings findings;
   for (const auto check : {check_container, check_memlock, check_open_files, check_huge_pages,
-                           check_processors, check_kernel, check_modules, check_tcp})
+                           check_processors, check_kernel, check_fork, check_modules, check_tcp})
     append(findings, check(tree));
   return findings;
 }

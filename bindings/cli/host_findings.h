@@ -19,6 +19,7 @@ Findings check_huge_pages(const HostTree& tree);
 
 // kernel_findings.cc
 Findings check_kernel(const HostTree& tree);  // its version
+Findings check_fork(const HostTree& tree);    // variables that hide memory from child processes
 Findings check_modules(const HostTree& tree);
 Findings check_tcp(const HostTree& tree);  // buffer limits, kTLS
 Findings check_container(const HostTree& tree);

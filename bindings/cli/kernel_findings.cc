@@ -56,6 +56,19 @@ Findings check_kernel(const HostTree& tree) {
   return {{"kernel.release", Level::kOk, "Linux " + release(tree), ""}};
 }
 
+Findings check_fork(const HostTree& tree) {
+  std::string variables =
+      fmt::format("\n{}", tree.text("/proc/self/environ").value_or(std::string()));
+  std::replace(variables.begin(), variables.end(), '\0', '\n');
+  for (const char* name : {"IBV_FORK_SAFE", "RDMAV_FORK_SAFE"})
+    if (variables.find(fmt::format("\n{}=", name)) != std::string::npos)
+      return {
+          {"fork", Level::kNote,
+           fmt::format("{} is set: child processes crash when they touch registered memory", name),
+           fmt::format("unset {}; Linux 5.12 and newer need no help (docs/fork.md)", name)}};
+  return {};
+}
+
 Findings check_modules(const HostTree& tree) {
   const bool rdma_hardware = !tree.names("/sys/class/infiniband").empty();
   const bool nvidia = tree.exists("/proc/driver/nvidia/version");

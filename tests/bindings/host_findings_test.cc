@@ -184,6 +184,15 @@ TEST(Modules, PeermemMattersOnlyWithAnNvidiaDriver) {
   EXPECT_EQ(finding_of(check_modules(fake.tree()), "kernel.nvidia_peermem").level, Level::kOk);
 }
 
+TEST(Fork, VariablesThatHideMemoryFromChildrenAreNoted) {
+  FakeTree fake;
+  EXPECT_THAT(check_fork(fake.tree()), IsEmpty());
+  fake.file("/proc/self/environ", std::string("HOME=/\0NOT_IBV_FORK_SAFE=1\0", 27));
+  EXPECT_THAT(check_fork(fake.tree()), IsEmpty());
+  fake.file("/proc/self/environ", std::string("HOME=/\0RDMAV_FORK_SAFE=1\0", 25));
+  EXPECT_THAT(finding_of(check_fork(fake.tree()), "fork").fix, HasSubstr("unset RDMAV_FORK_SAFE"));
+}
+
 TEST(TcpLimits, SmallOnesComeWithTheCommandThatRaisesThem) {
   FakeTree fake;
   fake.file("/proc/sys/net/core/wmem_max", "212992\n")

@@ -28,20 +28,33 @@ TEST(Fork, IsLeftToTheKernelWhereItCopiesPinnedPages) {
   EXPECT_TRUE(fork_init_needed(std::nullopt, "unheard of"));
 }
 
-// A table that answers ibv_is_fork_initialized() so and counts the calls of ibv_fork_init().
+// A table that counts the calls of ibv_fork_init, which returns what it is told to.
 int init_calls = 0;
-verbs::VerbsApi api_that_says(int (*says)()) {
+int init_result = 0;
+verbs::VerbsApi counting_api(int (*is_initialized)()) {
   init_calls = 0;
   verbs::VerbsApi api;
-  api.ibv_is_fork_initialized = says;
-  api.ibv_fork_init = [] { return ++init_calls, EINVAL; };
+  api.ibv_is_fork_initialized = is_initialized;
+  api.ibv_fork_init = [] { return ++init_calls, init_result; };
   return api;
 }
 
 TEST(Fork, TheLibraryIsNotAskedToHidePagesInVain) {
-  const verbs::VerbsApi api = api_that_says([] { return verbs::kForkUnneeded; });
-  EXPECT_TRUE(verbs::make_fork_safe(api).ok());
+  const verbs::VerbsApi api = counting_api([] { return verbs::kForkUnneeded; });
+  EXPECT_TRUE(verbs::make_fork_safe(api, "4.18.0-553.el8.x86_64").ok());
+  EXPECT_TRUE(verbs::make_fork_safe(counting_api(nullptr), "6.1.0").ok());
   EXPECT_EQ(init_calls, 0);
+}
+
+TEST(Fork, OldKernelsGetHelpOrAReasonWhyItIsTooLate) {
+  const verbs::VerbsApi api = counting_api(nullptr);
+  init_result = 0;
+  EXPECT_TRUE(verbs::make_fork_safe(api, "4.18.0").ok());
+  EXPECT_EQ(init_calls, 1);
+  init_result = EINVAL;
+  const Status late = verbs::make_fork_safe(api, "4.18.0");
+  EXPECT_EQ(late.system_error(), EINVAL);
+  EXPECT_NE(late.hint().find("IBV_FORK_SAFE"), std::string::npos);
 }
 
 // Two pipes to a child.

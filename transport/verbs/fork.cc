@@ -34,15 +34,21 @@ bool fork_init_needed(std::optional<int> library, std::string_view kernel_releas
 }
 
 Status make_fork_safe(const VerbsApi& api) {
-  std::optional<int> library;
-  if (api.ibv_is_fork_initialized != nullptr) library = api.ibv_is_fork_initialized();
   utsname kernel{};
   ::uname(&kernel);
-  if (!fork_init_needed(library, kernel.release)) return {};
+  return make_fork_safe(api, kernel.release);
+}
+
+Status make_fork_safe(const VerbsApi& api, std::string_view kernel_release) {
+  std::optional<int> library;
+  if (api.ibv_is_fork_initialized != nullptr) library = api.ibv_is_fork_initialized();
+  if (!fork_init_needed(library, kernel_release)) return {};
   const int error = api.ibv_fork_init();
   if (error == 0) return {};
   return Status::system("hide registered memory from child processes (ibv_fork_init)", error)
-      .with_hint("open the device before anything registers memory, or set IBV_FORK_SAFE=1");
+      .with_hint(
+          "do not fork, or set IBV_FORK_SAFE=1 before the program starts: something here had "
+          "registered memory before the device was opened");
 }
 
 }  // namespace penstock::verbs

@@ -28,5 +28,6 @@ bool fork_init_needed(std::optional<int> library, std::string_view kernel_releas
 // Makes fork() harmless to what is registered from now on. Any thread, any number of times.
 // kSystem where help is needed and it is too late: something in this process has registered memory.
 Status make_fork_safe(const VerbsApi& api);
+Status make_fork_safe(const VerbsApi& api, std::string_view kernel_release);
 
 }  // namespace penstock::verbs
