@@ -88,16 +88,19 @@ void describe_device(const VerbsApi& api, ibv_device* device, std::vector<RdmaPo
 
 }  // namespace
 
+std::vector<RdmaPort> verbs::list_ports(const VerbsApi& api) {
+  std::vector<RdmaPort> ports;
+  int count = 0;
+  ibv_device** list = api.ibv_get_device_list(&count);
+  if (list == nullptr) return ports;  // kernels without RDMA have no list at all
+  for (int i = 0; i < count; ++i) describe_device(api, list[i], ports);
+  api.ibv_free_device_list(list);
+  return ports;
+}
+
 Result<std::vector<RdmaPort>> list_rdma_ports() {
   PENSTOCK_ASSIGN_OR_RETURN(const VerbsApi* api, verbs::system_verbs());
-  int count = 0;
-  ibv_device** list = api->ibv_get_device_list(&count);
-  // Kernels without RDMA have no list at all.
-  if (list == nullptr) return std::vector<RdmaPort>{};
-  std::vector<RdmaPort> ports;
-  for (int i = 0; i < count; ++i) describe_device(*api, list[i], ports);
-  api->ibv_free_device_list(list);
-  return ports;
+  return verbs::list_ports(*api);
 }
 
 }  // namespace penstock
