@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 # cmake --install: headers under include/penstock, the library, find_package(penstock), pkg-config,
-# psbench. tests/install builds a consumer against the result.
+# psbench, the program penstock. tests/install builds a consumer against the result.
 include(CMakePackageConfigHelpers)
 if(PENSTOCK_FUZZ)
   return()
@@ -12,12 +12,13 @@ install(EXPORT penstockTargets NAMESPACE penstock::
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/penstock)
 install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
-        FILES_MATCHING PATTERN "*.h")
+        FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock/engine/protocol)
 if(TARGET psbench)
   install(TARGETS psbench)
 endif()
+install(TARGETS penstock_program)
 
 # What a consumer has to find, derived from what the library links: one line per package here, and
 # an error at configure when a new dependency has none.

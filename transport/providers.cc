@@ -12,6 +12,7 @@
 #include "transport/tcp/device.h"
 #include "transport/ucx/device.h"
 #include "transport/verbs/device.h"
+#include "transport/verbs/ports.h"
 
 namespace penstock {
 namespace {
@@ -99,5 +100,7 @@ Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options, const 
   return Status(Code::kUnsupported, fmt::format("no transport is called '{}'", options.provider))
       .with_hint(fmt::format("known: {}", fmt::join(provider_names(), ", ")));
 }
+
+Result<std::vector<RdmaPort>> rdma_ports() { return list_rdma_ports(); }
 
 }  // namespace penstock

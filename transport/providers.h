@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "transport/api/device.h"
+#include "transport/hardware/rdma_port.h"
 #include "transport/loopback/fabric.h"
 
 namespace penstock {
@@ -28,5 +29,8 @@ std::vector<std::string> provider_names();
 
 // kUnsupported for an unknown provider, naming the known ones; else what the provider says.
 Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options, const Clock& clock);
+
+// Every RDMA port of this host, as the verbs transport sees it; kUnsupported where it cannot look.
+Result<std::vector<RdmaPort>> rdma_ports();
 
 }  // namespace penstock

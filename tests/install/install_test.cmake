@@ -11,6 +11,7 @@ file(REMOVE_RECURSE ${WORK})
 set(prefix ${WORK}/prefix)
 # The prefix is chosen here and not at configure, so nothing installed may remember another one.
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+run(${prefix}/bin/penstock doctor --transport tcp)
 
 if(WAY STREQUAL "cmake")
   run(${CMAKE_COMMAND} -S ${SOURCE}/consumer -B ${WORK}/build -G ${GENERATOR}

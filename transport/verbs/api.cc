@@ -35,7 +35,9 @@ Result<VerbsApi> load() {
   Library rdmacm{"librdmacm.so.1", "librdmacm1"};
   PENSTOCK_RETURN_IF_ERROR(verbs.open());
   PENSTOCK_RETURN_IF_ERROR(rdmacm.open());
-  const auto optional = [](std::string_view name) { return name == "ibv_reg_dmabuf_mr"; };
+  const auto optional = [](std::string_view name) {
+    return name == "ibv_reg_dmabuf_mr" || name == "ibv_is_fork_initialized";
+  };
 #define PENSTOCK_LOAD(result, name, arguments) \
   PENSTOCK_RETURN_IF_ERROR(verbs.load(#name, api.name, optional(#name)));
   PENSTOCK_VERBS_FUNCTIONS(PENSTOCK_LOAD)

@@ -34,6 +34,7 @@
   X(int, ibv_get_async_event, (ibv_context*, ibv_async_event*))                                  \
   X(void, ibv_ack_async_event, (ibv_async_event*))                                               \
   X(int, ibv_fork_init, ())                                                                      \
+  X(int, ibv_is_fork_initialized, ())                                                            \
   X(ibv_pd*, ibv_alloc_pd, (ibv_context*))                                                       \
   X(int, ibv_dealloc_pd, (ibv_pd*))                                                              \
   X(ibv_mr*, ibv_reg_mr_iova2,                                                                   \
@@ -87,8 +88,8 @@ struct VerbsApi {
 };
 
 // The host's libraries, loaded once and kept. kUnsupported saying which library or function is
-// missing and the package that has it. ibv_reg_dmabuf_mr may be null (rdma-core before 34). Any
-// thread.
+// missing and the package that has it. ibv_reg_dmabuf_mr and ibv_is_fork_initialized may be null
+// (rdma-core of before 2021). Any thread.
 Result<const VerbsApi*> system_verbs();
 
 }  // namespace penstock::verbs

@@ -7,9 +7,11 @@
 
 #include <cerrno>
 
+#include "transport/base/log.h"
 #include "transport/base/random.h"
 #include "transport/verbs/async_events.h"
 #include "transport/verbs/endpoint.h"
+#include "transport/verbs/fork.h"
 #include "transport/verbs/listener.h"
 #include "transport/verbs/open.h"
 #include "transport/verbs/queue.h"
@@ -169,8 +171,9 @@ Result<std::unique_ptr<Device>> open_verbs_device(const verbs::VerbsApi& api,
                   fmt::format("message_bytes {} is above {}", options.message_bytes,
                               verbs::kMaxMessageBytes));
   PENSTOCK_RETURN_IF_ERROR(verbs::require_devices(api));
-  // Before anything is registered: a child process must not share registered pages by copy.
-  (void)api.ibv_fork_init();
+  // Before anything is registered. Too late is no reason to refuse: most processes never fork.
+  if (const Status unsafe = verbs::make_fork_safe(api); !unsafe.ok())
+    PENSTOCK_LOG_WARN("{}", unsafe.to_string());
   PENSTOCK_ASSIGN_OR_RETURN(auto cm, verbs::CmChannel::create(api));
   PENSTOCK_ASSIGN_OR_RETURN(auto rails, verbs::open_rails(api, options, *cm));
   auto device =

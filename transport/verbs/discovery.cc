@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "transport/verbs/port_query.h"
 #include "transport/verbs/rail.h"
 
 namespace penstock::verbs {
@@ -49,21 +50,6 @@ Result<Wanted> parse_rail(const std::string& text) {
   return wanted;
 }
 
-const char* state_name(ibv_port_state state) {
-  switch (state) {
-    case IBV_PORT_DOWN:
-      return "down";
-    case IBV_PORT_INIT:
-      return "initializing (no subnet manager?)";
-    case IBV_PORT_ARMED:
-      return "armed";
-    case IBV_PORT_ACTIVE:
-      return "active";
-    default:
-      return "in an unknown state";
-  }
-}
-
 Result<IpAddress> find_address(const VerbsApi& api, ibv_context* context, const std::string& name,
                                std::uint8_t port, int gid_table, int gid_index) {
   ibv_gid gid{};
@@ -77,18 +63,9 @@ Result<IpAddress> find_address(const VerbsApi& api, ibv_context* context, const 
                                                name, gid_index, gid_table))
         .with_hint("leave the GID index open, or pick one that show_gids or ibv_devinfo -v lists");
   }
-  // An IPv4 address before an IPv6 one: what people write into their configurations.
-  std::optional<IpAddress> best;
-  for (int i = 0; i < gid_table; ++i) {
-    if (api.ibv_query_gid(context, port, i, &gid) != 0) break;
-    const std::optional<IpAddress> address = address_of_gid(gid);
-    if (!address) continue;
-    if (!best) best = address;
-    if (address->storage.ss_family != AF_INET) continue;
-    best = address;
-    break;
-  }
-  if (best) return *best;
+  const int best = choose_gid(read_gids(api, context, port, gid_table));
+  if (best >= 0 && api.ibv_query_gid(context, port, best, &gid) == 0)
+    if (const std::optional<IpAddress> address = address_of_gid(gid)) return *address;
   return Status(Code::kNotFound, fmt::format("{}: no GID with an IP address", name))
       .with_hint("give the network device under it an address (ip addr add)");
 }
@@ -108,7 +85,7 @@ Result<std::unique_ptr<Rail>> open_port(const VerbsApi& api, ibv_device* device,
         .with_system(error);
   if (attributes.state != IBV_PORT_ACTIVE)
     return Status(Code::kUnsupported,
-                  fmt::format("{}: the port is {}", name, state_name(attributes.state)))
+                  fmt::format("{}: the port is {}", name, port_state_name(attributes.state)))
         .with_hint("set the link up (ip link set … up, cable, switch), see ibv_devinfo");
   PENSTOCK_ASSIGN_OR_RETURN(
       const IpAddress address,
