@@ -16,7 +16,7 @@ namespace penstock::psbench {
 
 struct LocalOptions {
   std::string local = "1x1";
-  std::string transport = "tcp";
+  std::string transport = "auto";
   std::string slice = "256K";
   std::string optimizer = "sgd";
   std::string secret_file;

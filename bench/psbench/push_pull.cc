@@ -144,7 +144,7 @@ class PushPull {
  private:
   Status run_model(const Model& model);
   RunResult describe_run(const Model& model) const;
-  void print_memory(const ClusterReport& report) const;
+  void print_memory(const ClusterReport& report, std::uint64_t bytes) const;
   Status write_files() const;
   int verdict(const Status& status) const;
 
@@ -203,18 +203,21 @@ Status PushPull::run_model(const Model& model) {
   fmt::print("{}", table_row(result));
   results_.push_back(std::move(result));
   PENSTOCK_RETURN_IF_ERROR(first_failure(*report));
-  if (options_.sizes.empty()) print_memory(*report);
+  if (options_.sizes.empty()) print_memory(*report, results_.back().bytes);
   return {};
 }
 
-void PushPull::print_memory(const ClusterReport& report) const {
+void PushPull::print_memory(const ClusterReport& report, std::uint64_t bytes) const {
   if (plan_.job.transport == "loopback") return;  // all roles share one process
   for (std::size_t rank = 0; rank < report.servers.size(); ++rank) {
     const ServerReport& server = report.servers[rank];
-    const bool within = server.resident_bytes <= server.planned_bytes + kServerSlackBytes;
-    fmt::print("server {} memory: {} resident at most, {} parameters + state + slots{}\n", rank,
-               format_size(server.resident_bytes), format_size(server.planned_bytes),
-               within ? "" : " (over by more than 64M)");
+    // Gradients that are read where the workers have them are resident in the server, too.
+    const bool maps = plan_.job.transport == "shm" || plan_.job.transport == "auto";
+    const std::uint64_t mapped = maps ? 2 * plan_.job.workers * bytes : 0;
+    const bool within = server.resident_bytes <= server.planned_bytes + mapped + kServerSlackBytes;
+    fmt::print("server {} memory: {} resident at most{}, {} parameters + state + slots{}\n", rank,
+               format_size(server.resident_bytes), maps ? " with workers' buffers it maps" : "",
+               format_size(server.planned_bytes), within ? "" : " (over by more than 64M)");
   }
 }
 

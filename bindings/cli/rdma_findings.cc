@@ -65,12 +65,19 @@ Finding check_gids(const RdmaPort& port, const std::string& id, const HostTree& 
                         gid.address.empty() ? gid.text : gid.address,
                         kind.empty() ? "" : fmt::format(" ({})", kind));
   }
+  if (!port.ipoib_address.empty()) {
+    finding.found =
+        fmt::format("{}; connections use the IPoIB address {}", list, port.ipoib_address);
+    return finding;
+  }
   if (port.chosen_gid >= 0) {
     finding.found = list + "; * would be used";
     return finding;
   }
   finding.level = Level::kWarning;
-  finding.found = (list.empty() ? "no GIDs" : list) + "; none stands for an IP address";
+  finding.found = (list.empty() ? "no GIDs" : list) +
+                  (port.link == LinkLayer::kInfiniBand ? "; no IPoIB interface with an IP address"
+                                                       : "; none stands for an IP address");
   finding.fix = port.link == LinkLayer::kInfiniBand
                     ? "modprobe ib_ipoib; ip address add <address>/<prefix> dev ib0"
                     : "ip address add <address>/<prefix> dev <its network device>";

@@ -25,7 +25,7 @@ namespace penstock {
 struct NodeOptions {
   std::string scheduler;               // "host:port" of the scheduler; not for the scheduler
   std::string listen = "127.0.0.1:0";  // scheduler, server: control connections come in here
-  std::string transport = "tcp";       // of data; see provider_names()
+  std::string transport = "auto";      // of data; see provider_names()
   std::string advertise_host;          // what peers connect data to; empty: the host of `listen`
   std::vector<std::string> rails;      // verbs: "mlx5_0", "mlx5_0:1"; empty: all active ports
   Rank rank = kAnyRank;

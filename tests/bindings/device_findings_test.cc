@@ -28,6 +28,7 @@ RdmaPort good_port() {
           .active_mtu_bytes = 4096,
           .max_mtu_bytes = 4096,
           .gids = {{0, "fe80::1", ""}, {3, "::ffff:10.0.0.1", "10.0.0.1"}},
+          .ipoib_address = {},
           .chosen_gid = 3,
           .dmabuf = DmabufSupport::kYes};
 }
@@ -79,6 +80,17 @@ TEST(RdmaFindings, WithoutAnIpAddressThereIsNoGidToUse) {
   const Finding finding = finding_of(check(port), "rdma.mlx5_0:1.gids");
   EXPECT_EQ(finding.level, Level::kWarning);
   EXPECT_THAT(finding.fix, HasSubstr("ip address add"));
+}
+
+TEST(RdmaFindings, InfiniBandIsReachedByItsIpoibAddress) {
+  RdmaPort port = good_port();
+  port.link = LinkLayer::kInfiniBand;
+  port.chosen_gid = -1;
+  EXPECT_THAT(finding_of(check(port), "rdma.mlx5_0:1.gids").fix, HasSubstr("ib_ipoib"));
+  port.ipoib_address = "10.1.0.7";
+  const Finding finding = finding_of(check(port), "rdma.mlx5_0:1.gids");
+  EXPECT_EQ(finding.level, Level::kOk);
+  EXPECT_THAT(finding.found, HasSubstr("10.1.0.7"));
 }
 
 TEST(RdmaFindings, ADeviceThatDoesNotOpenIsAProblem) {

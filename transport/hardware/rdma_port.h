@@ -32,6 +32,7 @@ struct RdmaPort {
   unsigned active_mtu_bytes = 0;
   unsigned max_mtu_bytes = 0;
   std::vector<RdmaGid> gids;
+  std::string ipoib_address;  // InfiniBand: what connections use instead of a GID; empty if none
   int chosen_gid = -1;  // index of the one the verbs transport would use; −1 when none will do
   DmabufSupport dmabuf = DmabufSupport::kUnknown;
 };

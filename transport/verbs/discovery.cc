@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "transport/verbs/ipoib.h"
 #include "transport/verbs/port_query.h"
 #include "transport/verbs/rail.h"
 
@@ -89,7 +90,9 @@ Result<std::unique_ptr<Rail>> open_port(const VerbsApi& api, ibv_device* device,
         .with_hint("set the link up (ip link set … up, cable, switch), see ibv_devinfo");
   PENSTOCK_ASSIGN_OR_RETURN(
       const IpAddress address,
-      find_address(api, context.get(), name, port, attributes.gid_tbl_len, gid_index));
+      attributes.link_layer == IBV_LINK_LAYER_INFINIBAND
+          ? ipoib_address(api.ibv_get_device_name(device), port_number)
+          : find_address(api, context.get(), name, port, attributes.gid_tbl_len, gid_index));
   return Rail::open(api, context.release(), name, index, port, address, channel);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "transport/hardware/gpu_path.h"
+#include "transport/verbs/ipoib.h"
 #include "transport/verbs/port_query.h"
 
 namespace penstock {
@@ -64,7 +65,12 @@ RdmaPort describe_port(const VerbsApi& api, ibv_context* context, const std::str
   port.active_mtu_bytes = mtu_bytes(attributes.active_mtu);
   port.max_mtu_bytes = mtu_bytes(attributes.max_mtu);
   port.gids = verbs::read_gids(api, context, number, attributes.gid_tbl_len);
-  port.chosen_gid = verbs::choose_gid(port.gids);
+  if (port.link == LinkLayer::kInfiniBand) {
+    Result<verbs::IpAddress> address = verbs::ipoib_address(device, number);
+    if (address.ok()) port.ipoib_address = address.value().host();
+  } else {
+    port.chosen_gid = verbs::choose_gid(port.gids);
+  }
   port.dmabuf = probe_dmabuf(api, context);
   return port;
 }
