@@ -30,7 +30,8 @@ struct RawTask {
 };
 
 struct RawFigures {
-  Summary GBps;  // bandwidth: per direction, over the samples; GB = 10⁹ bytes
+  Summary GBps;             // bandwidth: per direction, over the samples; GB = 10⁹ bytes
+  double average_GBps = 0;  // bandwidth: of the whole run, what other programs call the average
   double messages_per_second = 0;
   Summary latency_us;             // latency: half of there and back, or post to completion
   double cpu_s_per_GB = 0;        // of both processes

@@ -20,6 +20,7 @@ namespace penstock::psbench {
 namespace {
 
 constexpr std::uint64_t kMaxWindowBytes = std::uint64_t{64} << 20;
+constexpr std::uint64_t kPostBatch = 32;
 
 // What the sides tell each other before they connect; both run the same program.
 struct Introduction {
@@ -70,7 +71,7 @@ class RawSide {
   Status connect();
   Status run_bandwidth(std::uint64_t messages, bool measured);
   Status run_latency(std::uint64_t messages, bool measured);
-  Status post_one(std::uint64_t number);
+  Status post(std::uint64_t first, std::uint64_t count);
   Status wait_for(const std::uint64_t& counter, std::uint64_t value);
   Status turn(bool watch_peer = false);
   Status sleep(bool watch_peer);
@@ -93,6 +94,7 @@ class RawSide {
   RemoteRegion remote_;
   std::unique_ptr<CompletionQueue> queue_;
   std::unique_ptr<Endpoint> endpoint_;
+  std::array<WorkRequest, kPostBatch> batch_;
   std::uint64_t places_ = 1;   // messages that fit into the memory side by side
   std::uint64_t done_ = 0;     // own posts completed
   std::uint64_t arrived_ = 0;  // of the peer's
@@ -222,19 +224,23 @@ Status RawSide::wait_for(const std::uint64_t& counter, std::uint64_t value) {
   return {};
 }
 
-Status RawSide::post_one(std::uint64_t number) {
-  WorkRequest work;
-  work.opcode = task_.operation == RawOperation::kRead   ? Opcode::kRead
-                : task_.operation == RawOperation::kSend ? Opcode::kSend
-                                                         : Opcode::kWrite;
-  work.has_immediate = task_.operation == RawOperation::kWriteImm;
-  work.immediate = static_cast<std::uint32_t>(number);
-  work.tag = number;
-  work.local = memory_.get();
-  work.local_offset = work.remote_offset = number % places_ * task_.bytes;
-  work.length = task_.bytes;
-  work.remote = &remote_;
-  return endpoint_->post(work);
+// The messages from number `first` on, at most kPostBatch.
+Status RawSide::post(std::uint64_t first, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t number = first + i;
+    WorkRequest& work = batch_[i];
+    work.opcode = task_.operation == RawOperation::kRead   ? Opcode::kRead
+                  : task_.operation == RawOperation::kSend ? Opcode::kSend
+                                                           : Opcode::kWrite;
+    work.has_immediate = task_.operation == RawOperation::kWriteImm;
+    work.immediate = static_cast<std::uint32_t>(number);
+    work.tag = number;
+    work.local = memory_.get();
+    work.local_offset = work.remote_offset = number % places_ * task_.bytes;
+    work.length = task_.bytes;
+    work.remote = &remote_;
+  }
+  return endpoint_->post(std::span<const WorkRequest>(batch_.data(), count));
 }
 
 Status RawSide::run_bandwidth(std::uint64_t messages, bool measured) {
@@ -243,12 +249,15 @@ Status RawSide::run_bandwidth(std::uint64_t messages, bool measured) {
   const bool posts = poster_ || task_.two_way;
   const bool hears = tells_the_peer() && (!poster_ || task_.two_way);
   const std::uint64_t sample = std::max<std::uint64_t>(1, messages / task_.samples);
-  TimeNs begin_ns = clock_.now_ns();
+  const TimeNs start_ns = clock_.now_ns();
+  TimeNs begin_ns = start_ns;
   std::uint64_t posted = 0, counted = 0;
   while (posts && done_ < messages) {
-    for (; posted < messages && posted - done_ < task_.depth && endpoint_->send_free() > 0;
-         ++posted)
-      PENSTOCK_RETURN_IF_ERROR(post_one(posted));
+    for (std::uint64_t count = 1; count > 0; posted += count) {
+      count = std::min({messages - posted, task_.depth - (posted - done_), kPostBatch,
+                        std::uint64_t{endpoint_->send_free()}});
+      if (count > 0) PENSTOCK_RETURN_IF_ERROR(post(posted, count));
+    }
     PENSTOCK_RETURN_IF_ERROR(turn());
     if (!measured || done_ - counted < sample) continue;
     const TimeNs end_ns = clock_.now_ns();
@@ -256,6 +265,7 @@ Status RawSide::run_bandwidth(std::uint64_t messages, bool measured) {
     begin_ns = end_ns;
     counted = done_;
   }
+  findings_.elapsed_s = static_cast<double>(clock_.now_ns() - start_ns) / 1e9;
   return wait_for(arrived_, hears ? messages : 0);
 }
 
@@ -268,7 +278,7 @@ Status RawSide::run_latency(std::uint64_t messages, bool measured) {
   for (std::uint64_t i = 0; i < messages; ++i) {
     if (!poster_) PENSTOCK_RETURN_IF_ERROR(wait_for(arrived_, i + 1));
     const TimeNs begin_ns = clock_.now_ns();
-    PENSTOCK_RETURN_IF_ERROR(post_one(i));
+    PENSTOCK_RETURN_IF_ERROR(post(i, 1));
     if (poster_) PENSTOCK_RETURN_IF_ERROR(wait_for(told ? arrived_ : done_, i + 1));
     const double taken_us = static_cast<double>(clock_.now_ns() - begin_ns) / 1e3;
     if (measured && poster_) keep(told ? taken_us / 2 : taken_us);

@@ -15,6 +15,7 @@ struct RawFindings {
   char error[512];
   std::uint32_t samples;
   double sample_us[kMaxSamples];  // of one message: mean of a sample, or one message's latency
+  double elapsed_s;               // bandwidth: from the first post to the last completion
   double cpu_s;
   std::uint32_t counters;
   struct {

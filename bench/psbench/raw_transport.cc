@@ -77,7 +77,7 @@ class Printer {
     for (const std::uint64_t bytes : sizes) {
       const RawTask task = make_task(bytes, false);
       PENSTOCK_ASSIGN_OR_RETURN(const RawFigures figures, measure_raw(task));
-      const double gbits = figures.GBps.p50 * 8;
+      const double gbits = figures.average_GBps * 8;
       fmt::print(" {:>9} {:>11} {:>16.2f} {:>19.2f} {:>14.4f} {:>12.2f}", bytes, task.messages,
                  figures.GBps.max * 8, gbits, figures.messages_per_second / 1e6,
                  figures.cpu_s_per_GB);

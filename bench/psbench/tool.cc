@@ -61,7 +61,7 @@ Result<double> run_perftest(const std::string& program, const std::vector<std::s
                               return output.find("#bytes") != std::string::npos;
                             }));
   const std::vector<double> numbers = row(text, std::to_string(bytes));
-  if (numbers.size() <= column)
+  if (numbers.size() <= column || numbers[column] <= 0)
     return Status(Code::kProtocol, program + " printed no figure where it usually does");
   return numbers[column];
 }

@@ -188,6 +188,7 @@ void VerbsQueue::take_inbox() {
 void VerbsQueue::act_on(const Notice& notice) {
   RailQueue& rail = *rails_[notice.rail];
   if (notice.cq != nullptr && notice.cq != rail.cq()) return;
+  if (notice.srq != nullptr && notice.srq != rail.receives().get()) return;
   if (notice.qp != 0) return rail.fail(notice.qp, notice.reason);
   for (VerbsEndpoint* endpoint : endpoints_) endpoint->on_rail_lost(rail, notice.reason);
 }

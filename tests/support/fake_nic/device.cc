@@ -133,6 +133,8 @@ Object* subject(const ibv_async_event& event) {
   switch (event.event_type) {
     case IBV_EVENT_CQ_ERR:
       return static_cast<FakeCq*>(event.element.cq);
+    case IBV_EVENT_SRQ_ERR:
+      return static_cast<FakeSrq*>(event.element.srq);
     case IBV_EVENT_QP_FATAL:
     case IBV_EVENT_QP_REQ_ERR:
     case IBV_EVENT_QP_ACCESS_ERR:
@@ -238,7 +240,12 @@ void FabricState::raise_port(FakeDevice& device, std::uint8_t port, ibv_event_ty
 void FabricState::raise_qp(FakeQp& qp, ibv_event_type type) {
   ibv_async_event event{};
   event.event_type = type;
-  event.element.qp = &qp;
+  if (type == IBV_EVENT_CQ_ERR)
+    event.element.cq = qp.recv_cq;
+  else if (type == IBV_EVENT_SRQ_ERR)
+    event.element.srq = qp.srq;
+  else
+    event.element.qp = &qp;
   raise(static_cast<FakeContext&>(*qp.context), event);
 }
 

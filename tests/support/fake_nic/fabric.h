@@ -73,7 +73,8 @@ class FakeFabric {
   // Port state, with its event. Requests wait, and time out if it stays down.
   void set_port(std::string_view nic, std::uint8_t port, bool active);
   void raise_port_event(std::string_view nic, std::uint8_t port, ibv_event_type type);
-  void raise_qp_event(std::uint32_t qp_num, ibv_event_type type);  // QP_FATAL: it is in error too
+  // QP_FATAL: it is in error too. CQ_ERR and SRQ_ERR: of the queues it receives by.
+  void raise_qp_event(std::uint32_t qp_num, ibv_event_type type);
   // DEVICE_FATAL, every queue pair in error, and DEVICE_REMOVAL to every id on it.
   void remove_nic(std::string_view nic);
   // ibv_reg_dmabuf_mr of `fd` reaches these bytes. The descriptor stays the caller's.

@@ -151,7 +151,9 @@ ibv_srq* create_srq(ibv_pd* raw, ibv_srq_init_attr* wanted) {
 int destroy_srq(ibv_srq* raw) {
   auto& srq = static_cast<FakeSrq&>(*raw);
   const Call call(srq, "ibv_destroy_srq");
-  return call.refused() ? EINVAL : call->retire(srq);
+  if (call.refused()) return EINVAL;
+  call->drop_events(srq.context, srq);
+  return call->retire(srq);
 }
 
 }  // namespace
