@@ -99,7 +99,7 @@ void ServerLane::on_completion(const Completion& completion) {
     case Event::kMessage:
       return violate(worker, "a message nobody asked for", completion.length);
     case Event::kConnected:
-      for (const auto& tables : tables_) map_gradients(*tables, worker, true);
+      for (const auto& tables : tables_) map_gradients(*tables, worker);
       return;
     default:  // a finished answer: nothing to do
       return;
@@ -315,13 +315,13 @@ void ServerLane::handle(LendBuffers& lend) {
       lent.gradients = std::move(lend.gradients);
       lent.views = std::move(lend.views);
       lent.mapped.resize(lent.parameters.size());
-      map_gradients(*tables, lend.worker, true);
+      map_gradients(*tables, lend.worker);
     }
 }
 
 // Where the transport can, gradients are read where they are. Set-up: before the key's first round,
-// and after each reconnection, when the worker has forgotten what it was told (`anew`).
-void ServerLane::map_gradients(LaneTables& tables, Rank worker, bool anew) {
+// and after each reconnection, when the worker has forgotten what it was told.
+void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
   Peer& peer = peers_[worker];
   if (!device_.capabilities().maps_remote || peer.endpoint == nullptr || peer.draining ||
       !peer.endpoint->connected())
@@ -329,12 +329,13 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker, bool anew) {
   LaneTables::Lent& lent = tables.lent[worker];
   for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
     const KeyTable& key = tables.keys()[i];
-    if (key.slices == 0 || lent.gradients[i].region.maps == 0 ||
-        (lent.mapped[i] != nullptr && !anew))
-      continue;
+    if (key.slices == 0 || lent.gradients[i].region.maps == 0) continue;
     if (lent.mapped[i] == nullptr) {
       auto mapping = peer.endpoint->map(lent.gradients[i].region, Access::kMap);
-      if (mapping.status().code() == Code::kTimeout) peer.map_again = true;
+      if (mapping.status().code() == Code::kTimeout) {  // one wait at a time: others have rounds
+        peer.map_again = true;
+        return;
+      }
       // The description is the worker's word; what can be read is the transport's.
       const std::uint64_t offset = lent.gradients[i].offset;
       if (!mapping.ok() || offset > (*mapping)->bytes().size() ||
@@ -349,7 +350,7 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker, bool anew) {
 // The worker was busy when it was asked; by now it may have answered.
 std::size_t ServerLane::map_again(Rank worker) {
   peers_[worker].map_again = false;
-  for (const auto& tables : tables_) map_gradients(*tables, worker, false);
+  for (const auto& tables : tables_) map_gradients(*tables, worker);
   return 1;
 }
 

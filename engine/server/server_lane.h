@@ -133,7 +133,7 @@ class ServerLane final : public Loop {
   std::size_t post_waiting(Rank worker);
   void accept(Rank worker);
   void queue_missing_answers(Rank worker, const std::vector<Round>& next);
-  void map_gradients(LaneTables& tables, Rank worker, bool anew);
+  void map_gradients(LaneTables& tables, Rank worker);
   std::size_t map_again(Rank worker);
   std::size_t post_signals(Peer& peer);
   void violate(Rank worker, const char* what, std::uint64_t value);
