@@ -7,6 +7,13 @@
 
 #include <array>
 #include <csignal>
+#include <cstdlib>
+
+#ifdef __SANITIZE_THREAD__
+#define PENSTOCK_THREAD_SANITIZER true
+#else
+#define PENSTOCK_THREAD_SANITIZER false
+#endif
 
 namespace penstock::ucx {
 namespace {
@@ -43,6 +50,9 @@ struct Library {
   void* handle = nullptr;
 
   Status open() {
+    // UCX patches mmap() in memory when it is loaded; ThreadSanitizer has replaced it already, and
+    // the two together crash.
+    if (PENSTOCK_THREAD_SANITIZER) ::setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 0);
     handle = ::dlopen(file, RTLD_NOW | RTLD_LOCAL);  // never closed: it keeps a thread and hooks
     if (handle != nullptr) return {};
     return Status(Code::kUnsupported, fmt::format("ucx: not available, because {}", ::dlerror()))
