@@ -39,6 +39,7 @@ class LaneTables {
   const LanePlacement& placement() const { return placement_; }
   const SliceStorage& storage(std::size_t index) const { return storage_.slices[index]; }
   std::vector<KeyTable>& keys() { return keys_; }
+  const std::vector<KeyTable>& keys() const { return keys_; }
 
   float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
   float* state(const SliceStorage& at, std::uint32_t plane) const {

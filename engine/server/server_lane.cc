@@ -130,6 +130,7 @@ void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
   }
   switch (slice.round.arrive(worker, round, immediate.kind)) {
     case SliceRound::Arrival::kAccepted:
+      if (round == 0) announce(immediate.slice, worker);
       return update_while_full(immediate.slice);
     case SliceRound::Arrival::kDuplicate:
     case SliceRound::Arrival::kRetired:
@@ -343,8 +344,18 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
         continue;
       lent.mapped[i] = std::move(*mapping);
     }
-    peer.signals.push_back(encode_immediate(SliceKind::kMapped, 0, key.first_slice));
+    // A worker lane that has not pushed yet may not know the slice; it is told when it does.
+    if (slices_[key.first_slice].round.next_round(worker) > 0)
+      peer.signals.push_back(encode_immediate(SliceKind::kMapped, 0, key.first_slice));
   }
+}
+
+void ServerLane::announce(std::uint32_t index, Rank worker) {
+  const LaneTables& tables = *slices_[index].tables;
+  const std::uint32_t declaration = tables.placement().slices[slices_[index].index].declaration;
+  if (tables.keys()[declaration].first_slice == index &&
+      tables.lent[worker].mapped[declaration] != nullptr)
+    peers_[worker].signals.push_back(encode_immediate(SliceKind::kMapped, 0, index));
 }
 
 // The worker was busy when it was asked; by now it may have answered.

@@ -135,6 +135,7 @@ class ServerLane final : public Loop {
   void queue_missing_answers(Rank worker, const std::vector<Round>& next);
   void map_gradients(LaneTables& tables, Rank worker);
   std::size_t map_again(Rank worker);
+  void announce(std::uint32_t slice, Rank worker);
   std::size_t post_signals(Peer& peer);
   void violate(Rank worker, const char* what, std::uint64_t value);
   void tell(ServerLaneNotice&& notice);

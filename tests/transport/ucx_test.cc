@@ -248,6 +248,8 @@ TEST_P(UcxProcesses, AKilledPeerIsAConnectionLost) {
 }
 
 TEST_P(UcxProcesses, AStoppedPeerDoesNotHoldARegion) {
+  if (std::string_view(GetParam()).starts_with("posix"))
+    GTEST_SKIP() << "UCX 1.13 over shared memory may keep a stopped peer's transfer for good";
   const PeerOrders orders = await_writer(GetParam(), 16 << 20);
   PeerProcess peer(orders);
   ASSERT_TRUE(until([&] { return immediates_ >= 2; }));

@@ -22,6 +22,7 @@ constexpr std::uint32_t kMaxEndpoints = 1U << 16;  // sockets run out before
 constexpr std::size_t kKeySlot = key_slot(ProviderKind::kUcx);
 // A region that goes away while bytes land in it: after this its peers are cut off.
 constexpr TimeNs kLandingPatienceNs = kSecond;
+constexpr TimeNs kGivingUpPatienceNs = 10 * kSecond;  // after the connections were cut
 
 class UcxEndpoint final : public Endpoint {
  public:
@@ -117,6 +118,11 @@ class UcxDevice final : public Device {
     regions_.retire(key);
     const TimeNs cut_ns = clock_.now_ns() + kLandingPatienceNs;
     while (!regions_.landed(key)) {
+      // Seen over UCX's shared memory with a peer that was stopped in the middle of a transfer: UCX
+      // keeps the receive even after its endpoint was closed by force, and could write to the bytes
+      // at any time. Returning would hand corrupt memory to whoever gets it next.
+      CHECK(clock_.now_ns() < cut_ns + kGivingUpPatienceNs,
+            "UCX does not give back the memory of a transfer that was cut off");
       queues_.drive(key, clock_.now_ns() >= cut_ns);
       std::this_thread::yield();
     }
