@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -18,7 +19,9 @@ using testing::IsEmpty;
 
 class Ipoib : public testing::Test {
  protected:
-  Ipoib() : root_(testing::TempDir() + "ipoib") { std::filesystem::remove_all(root_); }
+  Ipoib() : root_(testing::TempDir() + "ipoib" + std::to_string(::getpid())) {
+    std::filesystem::remove_all(root_);
+  }
   ~Ipoib() override { std::filesystem::remove_all(root_); }
 
   void interface(const std::string& name, int type, int dev_port, const std::string& device) {
