@@ -55,12 +55,7 @@ Result<Plan> make_plan(const PushPullOptions& options) {
   exchange.seconds = options.seconds;
   exchange.warm_up = options.warm_up;
   exchange.check = options.check;
-  exchange.audit = options.audit;
-  if (!options.audit) return plan;
-  if (exchange.tensors.optimizer.kind != OptimizerKind::kSgd)
-    return Status(Code::kInvalidArgument, "--audit counts in whole numbers and needs sgd");
-  exchange.tensors.optimizer.learning_rate = 1;  // the ledger's terms
-  exchange.tensors.reduce = Reduce::kSum;
+  if (options.audit) PENSTOCK_RETURN_IF_ERROR(set_audit(exchange));
   return plan;
 }
 
