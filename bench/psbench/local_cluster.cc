@@ -7,8 +7,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 #include <thread>
 
@@ -85,8 +87,12 @@ struct Roles {
   }
 };
 
+// How long the others have to report after a process died; what is alive then is ended.
+constexpr TimeNs kAfterDeathNs = 10 * kSecond;
+
 // One child and the text it has sent so far.
 struct Child {
+  std::string role;  // "worker 1"
   ChildProcess process;
   UniqueFd from;
   std::string text = {};
@@ -94,7 +100,7 @@ struct Child {
 };
 
 // Children leave Ctrl-C to the parent, which tells worker 0 through the page.
-Result<Child> start_child(const std::function<void(int)>& role) {
+Result<Child> start_child(std::string name, const std::function<void(int)>& role) {
   PENSTOCK_ASSIGN_OR_RETURN(Pipe pipe, make_pipe());
   const int to_parent = pipe.write.get();
   PENSTOCK_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::start([&role, to_parent] {
@@ -103,7 +109,7 @@ Result<Child> start_child(const std::function<void(int)>& role) {
                               role(to_parent);
                               return 0;
                             }));
-  return Child{std::move(process), std::move(pipe.read)};
+  return Child{std::move(name), std::move(process), std::move(pipe.read)};
 }
 
 volatile std::sig_atomic_t interrupts = 0;
@@ -140,7 +146,9 @@ class LocalCluster {
  private:
   Status start_processes(TimeNs deadline_ns);
   Status start_one_process();
-  Status add(const std::function<void(int)>& role);
+  Status add(std::string name, const std::function<void(int)>& role);
+  Status follow(const std::function<void()>& progress, TimeNs deadline_ns);
+  Status reap(TimeNs deadline_ns);
   Status wait_for_address(TimeNs deadline_ns);
   ClusterReport report() const;
   ClusterReport report_of_one_process() const;
@@ -152,11 +160,13 @@ class LocalCluster {
   Roles roles_;
   InterruptGuard interrupt_;
   std::vector<Child> children_;  // scheduler, servers, workers; or the one that is all of them
+  Child* died_ = nullptr;        // the first that ended without a report
+  Status death_;
   SystemClock clock_;
 };
 
-Status LocalCluster::add(const std::function<void(int)>& role) {
-  PENSTOCK_ASSIGN_OR_RETURN(Child child, start_child(role));
+Status LocalCluster::add(std::string name, const std::function<void(int)>& role) {
+  PENSTOCK_ASSIGN_OR_RETURN(Child child, start_child(std::move(name), role));
   page_.pids[page_.processes.load()] = child.process.pid();
   ++page_.processes;
   children_.push_back(std::move(child));
@@ -180,7 +190,7 @@ Status LocalCluster::wait_for_address(TimeNs deadline_ns) {
 }
 
 Status LocalCluster::start_processes(TimeNs deadline_ns) {
-  PENSTOCK_RETURN_IF_ERROR(add([this](int to_parent) {
+  PENSTOCK_RETURN_IF_ERROR(add("scheduler", [this](int to_parent) {
     auto node = roles_.start_scheduler();
     if (!node.ok()) return write_all(to_parent, to_text(node.status()));
     write_all(to_parent, (*node)->address() + "\n");
@@ -188,16 +198,18 @@ Status LocalCluster::start_processes(TimeNs deadline_ns) {
   }));
   PENSTOCK_RETURN_IF_ERROR(wait_for_address(deadline_ns));
   for (Rank rank = 0; rank < job_.servers; ++rank)
-    PENSTOCK_RETURN_IF_ERROR(add(
-        [this, rank](int to_parent) { write_all(to_parent, to_text(roles_.run_server(rank))); }));
+    PENSTOCK_RETURN_IF_ERROR(add(fmt::format("server {}", rank), [this, rank](int to_parent) {
+      write_all(to_parent, to_text(roles_.run_server(rank)));
+    }));
   for (Rank rank = 0; rank < job_.workers; ++rank)
-    PENSTOCK_RETURN_IF_ERROR(add(
-        [this, rank](int to_parent) { write_all(to_parent, to_text(roles_.run_worker(rank))); }));
+    PENSTOCK_RETURN_IF_ERROR(add(fmt::format("worker {}", rank), [this, rank](int to_parent) {
+      write_all(to_parent, to_text(roles_.run_worker(rank)));
+    }));
   return {};
 }
 
 Status LocalCluster::start_one_process() {
-  return add([this](int to_parent) { run_as_threads(to_parent); });
+  return add("the job", [this](int to_parent) { run_as_threads(to_parent); });
 }
 
 // Loopback: every role is a thread of one process; their reports are lines of one pipe.
@@ -232,27 +244,55 @@ Result<ClusterReport> LocalCluster::run(const std::function<void()>& progress, T
       !started.ok())
     return started;
 
-  // Roles run until they are done; the second Ctrl-C does not wait for that.
+  PENSTOCK_RETURN_IF_ERROR(follow(progress, deadline_ns));
+  PENSTOCK_RETURN_IF_ERROR(reap(deadline_ns));
+  ClusterReport made = one_process ? report_of_one_process() : report();
+  made.death = death_;
+  return made;
+}
+
+// Roles run until they are done; the second Ctrl-C does not wait for that. Rounds may go on without
+// a node that died, but a measurement ends with it.
+Status LocalCluster::follow(const std::function<void()>& progress, TimeNs deadline_ns) {
   for (std::size_t running = children_.size(); running > 0;) {
     if (interrupts > 0) page_.interrupted.store(true);
     if (interrupts > 1) return Status(Code::kCancelled, "interrupted twice");
-    if (clock_.now_ns() >= deadline_ns)
+    if (clock_.now_ns() >= deadline_ns) {
+      if (died_ != nullptr) return {};
       return Status(Code::kTimeout, "the run did not end by its deadline");
+    }
     progress();
     std::vector<pollfd> readable;
     for (const Child& child : children_)
       if (!child.ended) readable.push_back({child.from.get(), POLLIN, 0});
     ::poll(readable.data(), readable.size(), 100);
-    for (Child& child : children_)
-      if (!child.ended && !read_some(child.from.get(), child.text)) {
-        child.ended = true;
-        --running;
-        // A node that died: rounds may go on without a scheduler, but a measurement ends.
-        if (child.text.empty()) page_.interrupted.store(true);
-      }
+    for (Child& child : children_) {
+      if (child.ended || read_some(child.from.get(), child.text)) continue;
+      child.ended = true;
+      --running;
+      if (!child.text.empty() || died_ != nullptr) continue;
+      died_ = &child;
+      page_.interrupted.store(true);
+      deadline_ns = std::min(deadline_ns, clock_.now_ns() + kAfterDeathNs);
+    }
   }
-  for (Child& child : children_) PENSTOCK_RETURN_IF_ERROR(child.process.wait(deadline_ns).status());
-  return one_process ? report_of_one_process() : report();
+  return {};
+}
+
+// Every process is gone afterwards, and the death of one has its reason.
+Status LocalCluster::reap(TimeNs deadline_ns) {
+  for (Child& child : children_) {
+    if (!child.ended) child.process.signal(SIGKILL);
+    const pid_t pid = child.process.pid();
+    PENSTOCK_ASSIGN_OR_RETURN(const ChildExit exit, child.process.wait(deadline_ns));
+    if (&child != died_) continue;
+    const std::string how =
+        exit.signal != 0
+            ? fmt::format("was ended by signal {} ({})", exit.signal, sigdescr_np(exit.signal))
+            : fmt::format("ended without a report, code {}", exit.code);
+    death_ = Status(Code::kPeerLost, fmt::format("{} (process {}) {}", child.role, pid, how));
+  }
+  return {};
 }
 
 ClusterReport LocalCluster::report() const {
@@ -293,6 +333,7 @@ Result<ClusterReport> run_local(const LocalJob& job, SharedPage& page,
 }
 
 Status first_failure(const ClusterReport& report) {
+  if (!report.death.ok()) return report.death;
   for (const WorkerReport& worker : report.workers)
     if (!worker.status.ok()) return worker.status;
   for (const ServerReport& server : report.servers)

@@ -34,6 +34,7 @@ struct ClusterReport {
   std::vector<WorkerReport> workers;
   std::vector<ServerReport> servers;
   Status scheduler;
+  Status death;  // of the first process that ended without a report: its role and what killed it
 };
 
 // What a worker process does once it has joined; leaves the job itself when all went well. Owns the
