@@ -13,6 +13,7 @@ namespace {
 // False for NaN as well.
 bool between(double value, double low, double high) { return value >= low && value <= high; }
 bool is_rate(double value) { return between(value, 0, FLT_MAX); }
+bool is_positive(double value) { return between(value, FLT_MIN, FLT_MAX); }
 bool is_average(double value) { return value >= 0 && value < 1; }
 
 Status refuse(std::string_view field, double value, std::string_view rule) {
@@ -31,6 +32,10 @@ double bias_correction(double beta, std::uint64_t step) {
 
 float to_float(double value) { return static_cast<float>(value); }
 
+bool is_decoupled(OptimizerKind kind) {
+  return kind == OptimizerKind::kAdamW || kind == OptimizerKind::kLion;
+}
+
 void fold_momentum(const OptimizerSpec& spec, Coefficients& c) {
   const bool scaled = spec.momentum_form == MomentumForm::kScaledVelocity;
   c.momentum = to_float(spec.momentum);
@@ -38,17 +43,92 @@ void fold_momentum(const OptimizerSpec& spec, Coefficients& c) {
   c.step_gain = scaled ? 1.0F : to_float(-spec.learning_rate);
 }
 
-void fold_adam(const OptimizerSpec& spec, std::uint64_t step, Coefficients& c) {
-  const double first = bias_correction(spec.beta1, step);
-  const double root = std::sqrt(bias_correction(spec.beta2, step));
-  const bool hat = spec.epsilon_form == EpsilonForm::kHat;
+void fold_betas(const OptimizerSpec& spec, Coefficients& c) {
   c.beta1 = to_float(spec.beta1);
   c.one_minus_beta1 = to_float(1 - spec.beta1);
   c.beta2 = to_float(spec.beta2);
   c.one_minus_beta2 = to_float(1 - spec.beta2);
+}
+
+void fold_adam(const OptimizerSpec& spec, std::uint64_t step, Coefficients& c) {
+  fold_betas(spec, c);
+  const double first = bias_correction(spec.beta1, step);
+  const double root = std::sqrt(bias_correction(spec.beta2, step));
+  const bool hat = spec.epsilon_form == EpsilonForm::kHat;
   c.epsilon = to_float(spec.epsilon);
   c.root_gain = hat ? 1.0F : to_float(1 / root);
   c.step_gain = to_float(-spec.learning_rate * (hat ? root : 1.0) / first);
+}
+
+void fold_epsilon(const OptimizerSpec& spec, Coefficients& c) {
+  const bool inside = spec.epsilon_form == EpsilonForm::kInside;
+  (inside ? c.inner_epsilon : c.epsilon) = to_float(spec.epsilon);
+}
+
+void fold_adamax(const OptimizerSpec& spec, std::uint64_t step, Coefficients& c) {
+  fold_betas(spec, c);
+  fold_epsilon(spec, c);
+  c.step_gain = to_float(-spec.learning_rate / bias_correction(spec.beta1, step));
+}
+
+void fold_adaptive(const OptimizerSpec& spec, Coefficients& c) {
+  fold_epsilon(spec, c);
+  const bool sums = spec.kind == OptimizerKind::kAdaGrad;
+  c.beta2 = sums ? 1.0F : to_float(spec.rho);
+  c.one_minus_beta2 = sums ? 1.0F : to_float(1 - spec.rho);
+  if (c.rule == UpdateRule::kAdaptiveMomentum || c.rule == UpdateRule::kCentredMomentum)
+    fold_momentum(spec, c);
+}
+
+void fold_ftrl(const OptimizerSpec& spec, Coefficients& c) {
+  const bool doubled = spec.ftrl_form == FtrlForm::kDoubled;
+  const double offset = doubled ? 2 * spec.lambda2 : spec.beta / spec.learning_rate + spec.lambda2;
+  c.inverse_rate = to_float(1 / spec.learning_rate);
+  c.lambda1 = to_float(spec.lambda1);
+  c.minus_offset = to_float(-offset);
+}
+
+UpdateRule rmsprop_rule(const OptimizerSpec& spec) {
+  if (spec.momentum > 0)
+    return spec.centred ? UpdateRule::kCentredMomentum : UpdateRule::kAdaptiveMomentum;
+  return spec.centred ? UpdateRule::kCentred : UpdateRule::kAdaptive;
+}
+
+bool has_form(OptimizerKind kind, EpsilonForm form) {
+  switch (kind) {
+    case OptimizerKind::kAdam:
+    case OptimizerKind::kAdamW:
+      return form != EpsilonForm::kInside;
+    case OptimizerKind::kAdaGrad:
+    case OptimizerKind::kDecayedAdaGrad:
+    case OptimizerKind::kRmsProp:
+    case OptimizerKind::kAdaMax:
+      return form != EpsilonForm::kHat;
+    default:
+      return true;  // unused
+  }
+}
+
+constexpr std::string_view kNames[kOptimizerKinds] = {
+    "sgd",     "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad",
+    "rmsprop", "adamax",   "ftrl",     "lion"};
+
+Status validate_forms(const OptimizerSpec& spec) {
+  const auto kind = static_cast<unsigned>(spec.kind);
+  const auto momentum_form = static_cast<unsigned>(spec.momentum_form);
+  const auto epsilon_form = static_cast<unsigned>(spec.epsilon_form);
+  const auto ftrl_form = static_cast<unsigned>(spec.ftrl_form);
+  if (kind >= kOptimizerKinds)
+    return refuse("kind", kind, fmt::format("below {}", kOptimizerKinds));
+  if (momentum_form > 1) return refuse("momentum_form", momentum_form, "0 or 1");
+  if (epsilon_form > 2) return refuse("epsilon_form", epsilon_form, "0, 1 or 2");
+  if (!has_form(spec.kind, spec.epsilon_form))
+    return refuse("epsilon_form", epsilon_form,
+                  fmt::format("0 (outside) or {} for {}",
+                              spec.epsilon_form == EpsilonForm::kHat ? "2 (inside)" : "1 (hat)",
+                              optimizer_name(spec.kind)));
+  if (ftrl_form > 1) return refuse("ftrl_form", ftrl_form, "0 or 1");
+  return {};
 }
 
 }  // namespace
@@ -56,74 +136,140 @@ void fold_adam(const OptimizerSpec& spec, std::uint64_t step, Coefficients& c) {
 OptimizerSpec default_optimizer(OptimizerKind kind) {
   OptimizerSpec spec;
   spec.kind = kind;
-  const bool adaptive = kind == OptimizerKind::kAdam || kind == OptimizerKind::kAdamW;
-  spec.learning_rate = adaptive ? 0.001 : 0.01;
-  spec.weight_decay = kind == OptimizerKind::kAdamW ? 0.01 : 0.0;
+  switch (kind) {
+    case OptimizerKind::kAdam:
+    case OptimizerKind::kAdaMax:
+      spec.learning_rate = 0.001;
+      break;
+    case OptimizerKind::kAdamW:
+      spec.learning_rate = 0.001;
+      spec.weight_decay = 0.01;
+      break;
+    case OptimizerKind::kAdaGrad:
+      spec.epsilon = 1e-10;
+      break;
+    case OptimizerKind::kDecayedAdaGrad:
+      spec.rho = 0.95;
+      spec.epsilon = 1e-6;
+      break;
+    case OptimizerKind::kRmsProp:
+      spec.rho = 0.99;
+      spec.momentum = 0;
+      break;
+    case OptimizerKind::kFtrl:
+      spec.learning_rate = 0.1;
+      spec.lambda1 = 0.01;
+      spec.beta = 1;
+      break;
+    case OptimizerKind::kLion:
+      spec.learning_rate = 0.0001;
+      spec.beta2 = 0.99;
+      break;
+    default:
+      break;
+  }
   return spec;
 }
 
 Status validate(const OptimizerSpec& spec) {
-  const auto kind = static_cast<unsigned>(spec.kind);
-  const auto momentum_form = static_cast<unsigned>(spec.momentum_form);
-  const auto epsilon_form = static_cast<unsigned>(spec.epsilon_form);
-  if (kind >= kOptimizerKinds)
-    return refuse("kind", kind, "0 sgd, 1 momentum, 2 nesterov, 3 adam or 4 adamw");
-  if (momentum_form > 1) return refuse("momentum_form", momentum_form, "0 or 1");
-  if (epsilon_form > 1) return refuse("epsilon_form", epsilon_form, "0 or 1");
-  if (!is_rate(spec.learning_rate))
-    return refuse("learning_rate", spec.learning_rate, "a float32 of at least 0");
-  if (!is_average(spec.momentum)) return refuse("momentum", spec.momentum, "in [0, 1)");
-  if (!is_average(spec.beta1)) return refuse("beta1", spec.beta1, "in [0, 1)");
-  if (!is_average(spec.beta2)) return refuse("beta2", spec.beta2, "in [0, 1)");
-  if (!between(spec.epsilon, FLT_MIN, FLT_MAX))
-    return refuse("epsilon", spec.epsilon, "a normal float32 above 0");
-  if (!is_rate(spec.weight_decay))
-    return refuse("weight_decay", spec.weight_decay, "a float32 of at least 0");
+  PENSTOCK_RETURN_IF_ERROR(validate_forms(spec));
+  struct Field {
+    std::string_view name;
+    double value;
+    bool (*allowed)(double);
+    std::string_view rule;
+  };
+  constexpr std::string_view kRate = "a float32 of at least 0", kAverage = "in [0, 1)";
+  const Field fields[] = {
+      {"learning_rate", spec.learning_rate, is_rate, kRate},
+      {"momentum", spec.momentum, is_average, kAverage},
+      {"beta1", spec.beta1, is_average, kAverage},
+      {"beta2", spec.beta2, is_average, kAverage},
+      {"rho", spec.rho, is_average, kAverage},
+      {"epsilon", spec.epsilon, is_positive, "a normal float32 above 0"},
+      {"weight_decay", spec.weight_decay, is_rate, kRate},
+      {"lambda1", spec.lambda1, is_rate, kRate},
+      {"lambda2", spec.lambda2, is_rate, kRate},
+      {"beta", spec.beta, is_rate, kRate},
+      {"initial_accumulator", spec.initial_accumulator, is_rate, kRate},
+  };
+  for (const Field& field : fields)
+    if (!field.allowed(field.value)) return refuse(field.name, field.value, field.rule);
+  if (spec.kind == OptimizerKind::kFtrl && !is_positive(spec.learning_rate))
+    return refuse("learning_rate", spec.learning_rate, "a normal float32 above 0 for ftrl");
   return {};
 }
 
-std::uint32_t state_planes(OptimizerKind kind) {
-  switch (kind) {
+std::string_view optimizer_name(OptimizerKind kind) {
+  const auto index = static_cast<std::uint32_t>(kind);
+  return index < kOptimizerKinds ? kNames[index] : "?";
+}
+
+std::optional<OptimizerKind> parse_optimizer(std::string_view name) {
+  for (std::uint32_t i = 0; i < kOptimizerKinds; ++i)
+    if (name == kNames[i]) return static_cast<OptimizerKind>(i);
+  return std::nullopt;
+}
+
+UpdateRule rule_of(const OptimizerSpec& spec) {
+  switch (spec.kind) {
     case OptimizerKind::kSgd:
-      return 0;
+      return UpdateRule::kSgd;
     case OptimizerKind::kMomentum:
+      return UpdateRule::kMomentum;
     case OptimizerKind::kNesterov:
-      return 1;
+      return UpdateRule::kNesterov;
     case OptimizerKind::kAdam:
+      return UpdateRule::kAdam;
     case OptimizerKind::kAdamW:
+      return UpdateRule::kAdamW;
+    case OptimizerKind::kAdaGrad:
+    case OptimizerKind::kDecayedAdaGrad:
+      return UpdateRule::kAdaptive;
+    case OptimizerKind::kRmsProp:
+      return rmsprop_rule(spec);
+    case OptimizerKind::kAdaMax:
+      return UpdateRule::kAdaMax;
+    case OptimizerKind::kFtrl:
+      return UpdateRule::kFtrl;
+    case OptimizerKind::kLion:
+      return UpdateRule::kLion;
+  }
+  return UpdateRule::kSgd;
+}
+
+std::uint32_t state_planes(UpdateRule rule) {
+  switch (rule) {
+    case UpdateRule::kSgd:
+      return 0;
+    case UpdateRule::kMomentum:
+    case UpdateRule::kNesterov:
+    case UpdateRule::kAdaptive:
+    case UpdateRule::kLion:
+      return 1;
+    case UpdateRule::kAdam:
+    case UpdateRule::kAdamW:
+    case UpdateRule::kAdaMax:
+    case UpdateRule::kAdaptiveMomentum:
+    case UpdateRule::kCentred:
+    case UpdateRule::kFtrl:
       return 2;
+    case UpdateRule::kCentredMomentum:
+      return 3;
   }
   return 0;
 }
 
-std::string_view optimizer_name(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::kSgd:
-      return "sgd";
-    case OptimizerKind::kMomentum:
-      return "momentum";
-    case OptimizerKind::kNesterov:
-      return "nesterov";
-    case OptimizerKind::kAdam:
-      return "adam";
-    case OptimizerKind::kAdamW:
-      return "adamw";
-  }
-  return "?";
-}
-
-std::optional<OptimizerKind> parse_optimizer(std::string_view name) {
-  for (std::uint32_t i = 0; i < kOptimizerKinds; ++i) {
-    const auto kind = static_cast<OptimizerKind>(i);
-    if (name == optimizer_name(kind)) return kind;
-  }
-  return std::nullopt;
+float initial_state(const OptimizerSpec& spec, std::uint32_t plane) {
+  const bool has = spec.kind == OptimizerKind::kAdaGrad || spec.kind == OptimizerKind::kFtrl;
+  return has && plane == 0 ? to_float(spec.initial_accumulator) : 0.0F;
 }
 
 Coefficients fold(const OptimizerSpec& spec, std::uint64_t step) {
   CHECK(step > 0, "steps count from 1");
   Coefficients c;
-  const bool decoupled = spec.kind == OptimizerKind::kAdamW;
+  c.rule = rule_of(spec);
+  const bool decoupled = is_decoupled(spec.kind);
   c.l2 = decoupled ? 0.0F : to_float(spec.weight_decay);
   c.decay_gain = decoupled ? to_float(-spec.learning_rate * spec.weight_decay) : 0.0F;
   c.step_gain = to_float(-spec.learning_rate);
@@ -137,6 +283,20 @@ Coefficients fold(const OptimizerSpec& spec, std::uint64_t step) {
     case OptimizerKind::kAdam:
     case OptimizerKind::kAdamW:
       fold_adam(spec, step, c);
+      break;
+    case OptimizerKind::kAdaGrad:
+    case OptimizerKind::kDecayedAdaGrad:
+    case OptimizerKind::kRmsProp:
+      fold_adaptive(spec, c);
+      break;
+    case OptimizerKind::kAdaMax:
+      fold_adamax(spec, step, c);
+      break;
+    case OptimizerKind::kFtrl:
+      fold_ftrl(spec, c);
+      break;
+    case OptimizerKind::kLion:
+      fold_betas(spec, c);
       break;
   }
   return c;

@@ -21,68 +21,125 @@ enum class OptimizerKind : std::uint8_t {
   kNesterov = 2,
   kAdam = 3,
   kAdamW = 4,
+  kAdaGrad = 5,
+  kDecayedAdaGrad = 6,
+  kRmsProp = 7,
+  kAdaMax = 8,
+  kFtrl = 9,
+  kLion = 10,
 };
-inline constexpr std::uint32_t kOptimizerKinds = 5;
+inline constexpr std::uint32_t kOptimizerKinds = 11;
 
-// How momentum and nesterov keep their velocity v. A change of the learning rate acts at once in
-// the first form and through v, slowly, in the second.
+// How momentum, nesterov and rmsprop keep their velocity v; for rmsprop g is the scaled gradient. A
+// change of the learning rate acts at once in the first form and through v, slowly, in the second.
 enum class MomentumForm : std::uint8_t {
   kVelocity = 0,  // v = μ·v + g;    p −= lr·v  (nesterov: p −= lr·(g + μ·v))   PyTorch, Paddle
   kScaledVelocity = 1,  // v = μ·v − lr·g; p += v     (nesterov: p += μ·v − lr·g)     MXNet
 };
 
-// Where adam and adamw add ε; they differ while β2ᵗ is not yet small.
+// Where ε is added.
 enum class EpsilonForm : std::uint8_t {
-  kOutside = 0,  // p −= lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε)       PyTorch, apex
-  kHat = 1,  // p −= lr·√(1−β2ᵗ)/(1−β1ᵗ) · m / (√v + ε)       MXNet, MindSpore, seed-era Paddle
+  // adam, adamw: p −= lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε)      PyTorch, apex
+  // adagrad, decayed_adagrad, rmsprop: √s + ε                 PyTorch, MXNet, Paddle's adagrad
+  // adamax: max(β2·u, |g| + ε)                                PyTorch
+  kOutside = 0,
+  // adam, adamw: p −= lr·√(1−β2ᵗ)/(1−β1ᵗ) · m / (√v + ε)      MXNet, MindSpore, seed-era Paddle
+  kHat = 1,
+  // adagrad, decayed_adagrad, rmsprop: √(s + ε)               Paddle's rmsprop, MXNet's centred one
+  // adamax: max(β2·u + ε, |g|)                                Paddle
+  kInside = 2,
+};
+
+// What of the denominator does not depend on the gradients: √n/lr + c.
+enum class FtrlForm : std::uint8_t {
+  kMcMahan = 0,  // c = β/lr + λ2     McMahan et al. 2013; MXNet, whose wd is λ2
+  kDoubled = 1,  // c = 2·λ2          MindSpore, Paddle (which adds 1e-10 to λ1 and λ2); β unused
 };
 
 // Plain data; travels with a tensor's declaration. Fields a kind does not use must still be valid.
-// weight_decay: for sgd, momentum, nesterov and adam it is an L2 penalty, added to the gradient
-// before anything else (g += wd·p). For adamw it is decoupled (p −= lr·wd·p, beside the step).
+// weight_decay: an L2 penalty, added to the gradient before anything else (g += wd·p); for adamw
+// and lion it is decoupled (p −= lr·wd·p, beside the step).
 struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::kSgd;
   MomentumForm momentum_form = MomentumForm::kVelocity;
   EpsilonForm epsilon_form = EpsilonForm::kOutside;
+  FtrlForm ftrl_form = FtrlForm::kMcMahan;
+  bool centred = false;  // rmsprop: by the variance of the gradient, s − a²
   double learning_rate = 0.01;
-  double momentum = 0.9;  // μ
+  double momentum = 0.9;  // μ; rmsprop keeps no velocity when it is 0
   double beta1 = 0.9;
   double beta2 = 0.999;
+  double rho = 0.9;  // ρ of decayed_adagrad and rmsprop
   double epsilon = 1e-8;
   double weight_decay = 0.0;
+  double lambda1 = 0.0;              // ftrl's λ1
+  double lambda2 = 0.0;              // ftrl's λ2
+  double beta = 0.0;                 // ftrl's β
+  double initial_accumulator = 0.0;  // of adagrad's s and ftrl's n
 
   friend bool operator==(const OptimizerSpec&, const OptimizerSpec&) = default;
 };
 
-// The usual numbers of each kind: learning rate 0.01 (sgd, momentum, nesterov) or 0.001 (adam,
-// adamw), μ 0.9, β 0.9 and 0.999, ε 1e-8, decay 0 (adamw 0.01).
+// The usual numbers of each kind: learning rate 0.01 (adam, adamw, adamax 0.001, ftrl 0.1, lion
+// 0.0001), μ 0.9 (rmsprop 0), β 0.9 and 0.999 (lion 0.99), ρ 0.95 (rmsprop 0.99), ε 1e-8 (adagrad
+// 1e-10, decayed_adagrad 1e-6), decay 0 (adamw 0.01), ftrl's λ1 0.01, λ2 0 and β 1.
 OptimizerSpec default_optimizer(OptimizerKind kind);
 
 // kInvalidArgument naming the first bad field and its value: a NaN, an infinity, a negative rate, a
-// β or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form.
+// β, ρ or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form, a
+// form the kind does not have, a rate of 0 for ftrl.
 Status validate(const OptimizerSpec& spec);
 
-// Float32 arrays as long as the parameters that the rule keeps between steps; they start at zero.
-// sgd 0; momentum, nesterov 1 (v); adam, adamw 2 (m, v).
-std::uint32_t state_planes(OptimizerKind kind);
-inline constexpr std::uint32_t kMaxStatePlanes = 2;
-
-// "sgd", "momentum", "nesterov", "adam", "adamw".
+// "sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad", "rmsprop",
+// "adamax", "ftrl", "lion".
 std::string_view optimizer_name(OptimizerKind kind);
 std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
+// The loops the kernels have; several kinds share one, with other coefficients.
+enum class UpdateRule : std::uint8_t {
+  kSgd,
+  kMomentum,
+  kNesterov,
+  kAdam,
+  kAdamW,
+  kAdaMax,
+  kAdaptive,  // adagrad, decayed_adagrad, rmsprop
+  kAdaptiveMomentum,
+  kCentred,
+  kCentredMomentum,
+  kFtrl,
+  kLion,
+};
+UpdateRule rule_of(const OptimizerSpec& spec);
+
+// Float32 arrays as long as the parameters that the rule keeps between steps. sgd 0; momentum,
+// nesterov, lion 1 (v, m); adam, adamw, adamax 2 (m, v or u); ftrl 2 (n, z); adagrad,
+// decayed_adagrad 1 (s); rmsprop s, then a if centred, then v if it has momentum.
+std::uint32_t state_planes(UpdateRule rule);
+inline std::uint32_t state_planes(const OptimizerSpec& spec) { return state_planes(rule_of(spec)); }
+inline constexpr std::uint32_t kMaxStatePlanes = 3;
+
+// What a plane holds before the first step: 0, or initial_accumulator in the first plane of adagrad
+// and ftrl.
+float initial_state(const OptimizerSpec& spec, std::uint32_t plane);
+
 // What the kernels need of a spec at one step: folded in double, rounded once to float. Signs are
-// folded in too, so that every rule only adds.
+// folded in too, so that almost every rule only adds.
 struct Coefficients {
+  UpdateRule rule = UpdateRule::kSgd;
   float l2 = 0;             // g += l2·p, before anything else
   float step_gain = 0;      // p += step_gain·(what the rule makes of g)
   float momentum = 0;       // v = momentum·v + velocity_gain·g
   float velocity_gain = 1;  // 1 or −lr
   float beta1 = 0, one_minus_beta1 = 1;
-  float beta2 = 0, one_minus_beta2 = 1;
-  float root_gain = 1;  // denominator = root_gain·√v + epsilon
+  float beta2 = 0, one_minus_beta2 = 1;  // averages of squares; ρ and 1−ρ, adagrad 1 and 1
+  float root_gain = 1;                   // denominator = root_gain·√v + epsilon
   float epsilon = 0;
-  float decay_gain = 0;  // p += decay_gain·p, adamw: −lr·wd
+  float inner_epsilon = 0;  // added to the average itself
+  float decay_gain = 0;     // p += decay_gain·p, adamw and lion: −lr·wd
+  float inverse_rate = 0;   // ftrl: 1/lr
+  float lambda1 = 0;        // ftrl
+  float minus_offset = 0;   // ftrl: −c
 
   friend bool operator==(const Coefficients&, const Coefficients&) = default;
 };

@@ -20,8 +20,8 @@ namespace penstock {
 struct KernelTable {
   const char* target;  // "scalar", or Highway's name of the instruction set: "AVX2", "AVX3", "NEON"
 
-  // One round of one slice; see UpdateArgs. `coefficients` come from fold() for the same kind.
-  void (*update)(OptimizerKind kind, const Coefficients& coefficients, const UpdateArgs& args);
+  // One round of one slice; see UpdateArgs. `coefficients` come from fold().
+  void (*update)(const Coefficients& coefficients, const UpdateArgs& args);
 
   // Rounds [count] floats to the wire dtype, to nearest even; overflow gives ±inf.
   void (*encode)(const float* values, void* wire, DType dtype, std::size_t count);

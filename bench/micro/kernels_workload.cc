@@ -33,7 +33,7 @@ std::uint64_t read_array(const void* array, std::size_t bytes) {
 
 std::size_t read_bytes(const Shape& shape) {
   return shape.workers * dtype_bytes(shape.gradient_dtype) + 4 +
-         4 * std::size_t{state_planes(shape.kind)};
+         4 * std::size_t{state_planes(default_optimizer(shape.kind))};
 }
 
 void Memory::Free::operator()(std::byte* bytes) const { std::free(bytes); }
@@ -62,7 +62,7 @@ Workload::Workload(const Shape& shape)
                           shape.elements);
   }
   initialize(values, shape.workers, 0, {parameters_.as<float>(), shape.elements});
-  for (std::uint32_t s = 0; s < state_planes(shape.kind); ++s)
+  for (std::uint32_t s = 0; s < state_planes(default_optimizer(shape.kind)); ++s)
     state_.emplace_back(shape.elements * sizeof(float));
 }
 
@@ -94,7 +94,7 @@ void Workload::fused(const KernelTable& kernels, Range range, bool stream_wire) 
   args.wire = wire(range);
   args.wire_dtype = shape_.wire_dtype;
   args.stream_wire = stream_wire;
-  kernels.update(shape_.kind, coefficients_, args);
+  kernels.update(coefficients_, args);
 }
 
 void Workload::separate(const KernelTable& kernels, Range range) {
@@ -110,13 +110,13 @@ void Workload::separate(const KernelTable& kernels, Range range) {
     addition.gradient_dtype = shape_.gradient_dtype;
     addition.parameters = sum;
     addition.count = range.count;
-    kernels.update(OptimizerKind::kSgd, plain_addition, addition);
+    kernels.update(plain_addition, addition);
   }
   const void* const summed = sum;
   UpdateArgs args = arguments(range);
   args.gradients = &summed;
   args.workers = 1;
-  kernels.update(shape_.kind, coefficients_, args);
+  kernels.update(coefficients_, args);
   kernels.encode(args.parameters, wire(range), shape_.wire_dtype, range.count);
 }
 

@@ -8,6 +8,7 @@
 
 #include "bench/psbench/sizes.h"
 #include "engine/runtime/topology.h"
+#include "kernels/optimizer_text.h"
 
 namespace penstock::psbench {
 
@@ -18,7 +19,9 @@ void add_local_options(CLI::App& command, LocalOptions& options) {
       .add_option("--transport", options.transport,
                   "auto, shm, verbs, ucx, tcp, or loopback (one process)")
       ->capture_default_str();
-  command.add_option("--optimizer", options.optimizer, "sgd, momentum, nesterov, adam or adamw")
+  command
+      .add_option("--optimizer", options.optimizer,
+                  "a name, or with numbers as adam:beta2=0.99,epsilon_form=hat")
       ->capture_default_str();
   command.add_option("--learning-rate", options.learning_rate, "0: the optimizer's usual one")
       ->capture_default_str();
@@ -59,12 +62,7 @@ Result<LocalJob> make_job(const LocalOptions& options) {
 }
 
 Result<OptimizerSpec> make_optimizer(const LocalOptions& options) {
-  const std::optional<OptimizerKind> kind = parse_optimizer(options.optimizer);
-  if (!kind)
-    return Status(Code::kInvalidArgument,
-                  fmt::format("no optimizer is called '{}'", options.optimizer))
-        .with_hint("known: sgd, momentum, nesterov, adam, adamw");
-  OptimizerSpec spec = default_optimizer(*kind);
+  PENSTOCK_ASSIGN_OR_RETURN(OptimizerSpec spec, parse_optimizer_spec(options.optimizer));
   if (options.learning_rate != 0) spec.learning_rate = options.learning_rate;
   PENSTOCK_RETURN_IF_ERROR(validate(spec));
   return spec;

@@ -71,7 +71,7 @@ Result<double> measure_shm_ceiling(const Plan& plan, std::uint64_t bytes) {
   const ExchangeOptions& exchange = plan.exchange;
   const double master_ratio = 4.0 / static_cast<double>(dtype_bytes(exchange.tensors.dtype));
   const double moved =
-      2.0 * job.workers + 2 * master_ratio * (1 + state_planes(exchange.tensors.optimizer.kind));
+      2.0 * job.workers + 2 * master_ratio * (1 + state_planes(exchange.tensors.optimizer));
   const double loaded = std::max(1.0, 1.0 * job.workers / job.servers);
   return loaded * 2 * memory.copy_GBps / moved;  // a copy moves every byte twice
 }

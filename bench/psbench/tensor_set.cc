@@ -105,6 +105,8 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
   fill(wire.data(), options_.dtype, count,
        [&](std::uint64_t i) { return pattern_initial(key, begin + i); });
   reference().decode(wire.data(), options_.dtype, parameters.data(), count);
+  for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane)
+    state[plane].fill(initial_state(options_.optimizer, plane));
   for (Round r = 1; r <= round; ++r) {
     for (Rank worker = 0; worker < workers_; ++worker) {
       fill(gradients[worker].data(), options_.dtype, count,
@@ -121,7 +123,7 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
     args.wire = wire.data();
     args.count = count;
     args.scale = options_.reduce == Reduce::kMean ? 1.0F / static_cast<float>(workers_) : 1.0F;
-    reference().update(options_.optimizer.kind, fold(options_.optimizer, r), args);
+    reference().update(fold(options_.optimizer, r), args);
   }
   const std::size_t bytes = dtype_bytes(options_.dtype);
   const std::byte* const got = item.parameters.data() + begin * bytes;

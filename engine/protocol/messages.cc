@@ -32,9 +32,10 @@ Result<std::vector<Out>> convert_all(const std::vector<std::unique_ptr<In>>& in)
 }
 
 Result<OptimizerSpec> optimizer_from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
-  if (!in || !in_range(in->kind, OptimizerKind::kAdamW) ||
+  if (!in || !in_range(in->kind, OptimizerKind::kLion) ||
       !in_range(in->momentum_form, MomentumForm::kScaledVelocity) ||
-      !in_range(in->epsilon_form, EpsilonForm::kHat))
+      !in_range(in->epsilon_form, EpsilonForm::kInside) ||
+      !in_range(in->ftrl_form, FtrlForm::kDoubled))
     return malformed("unknown optimizer");
   OptimizerSpec out;
   out.kind = static_cast<OptimizerKind>(in->kind);
@@ -46,6 +47,13 @@ Result<OptimizerSpec> optimizer_from_wire(const std::unique_ptr<wire::OptimizerT
   out.beta2 = in->beta2;
   out.epsilon = in->epsilon;
   out.weight_decay = in->weight_decay;
+  out.ftrl_form = static_cast<FtrlForm>(in->ftrl_form);
+  out.centred = in->centred;
+  out.rho = in->rho;
+  out.lambda1 = in->lambda1;
+  out.lambda2 = in->lambda2;
+  out.beta = in->beta;
+  out.initial_accumulator = in->initial_accumulator;
   return out;
 }
 
@@ -207,6 +215,13 @@ std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
   out->optimizer->beta2 = spec.optimizer.beta2;
   out->optimizer->epsilon = spec.optimizer.epsilon;
   out->optimizer->weight_decay = spec.optimizer.weight_decay;
+  out->optimizer->ftrl_form = static_cast<std::uint8_t>(spec.optimizer.ftrl_form);
+  out->optimizer->centred = spec.optimizer.centred;
+  out->optimizer->rho = spec.optimizer.rho;
+  out->optimizer->lambda1 = spec.optimizer.lambda1;
+  out->optimizer->lambda2 = spec.optimizer.lambda2;
+  out->optimizer->beta = spec.optimizer.beta;
+  out->optimizer->initial_accumulator = spec.optimizer.initial_accumulator;
   out->initializer = std::make_unique<wire::InitializerT>();
   out->initializer->kind = static_cast<std::uint8_t>(spec.initializer.kind);
   out->initializer->a = spec.initializer.a;

@@ -22,7 +22,7 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, 0, {}});
   for (const SlicePlace& place : placement.slices) {
     const TensorSpec& spec = batch[place.declaration].spec;
-    self->planes_ = std::max(self->planes_, state_planes(spec.optimizer.kind));
+    self->planes_ = std::max(self->planes_, state_planes(spec.optimizer));
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/server/update.h"
 
+#include <algorithm>
 #include <array>
 
 #include "engine/protocol/limits.h"
@@ -23,6 +24,9 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
   else if ((update.contributors & 1U) != 0)
     kernels.decode(tables.slot(0, place, 0), spec.parameter_dtype, parameters,
                    place.elements.count);
+  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
+    std::fill_n(tables.state(at, plane), place.elements.count,
+                initial_state(spec.optimizer, plane));
   if (void* const wire = tables.wire(at, spec.parameter_dtype))
     kernels.encode(parameters, wire, spec.parameter_dtype, place.elements.count);
 }
@@ -52,13 +56,13 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   args.workers = update.workers;
   args.gradient_dtype = spec.gradient_dtype;
   args.parameters = tables.parameters(at);
-  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer.kind); ++plane)
+  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
     args.state[plane] = tables.state(at, plane);
   args.wire = tables.wire(at, spec.parameter_dtype);
   args.wire_dtype = spec.parameter_dtype;
   args.count = place.elements.count;
   args.scale = spec.reduce == Reduce::kMean ? 1.0F / static_cast<float>(update.live) : 1.0F;
-  kernels.update(spec.optimizer.kind, key.coefficients, args);
+  kernels.update(key.coefficients, args);
 }
 
 }  // namespace penstock

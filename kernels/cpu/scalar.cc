@@ -16,10 +16,16 @@ V splat(float value) {
   return value;
 }
 float add(float a, float b) { return a + b; }
+float sub(float a, float b) { return a - b; }
 float mul(float a, float b) { return a * b; }
 float div(float a, float b) { return a / b; }
 float fma(float a, float b, float c) { return std::fma(a, b, c); }  // a·b + c, rounded once
+float fnma(float a, float b, float c) { return std::fma(-a, b, c); }
 float root(float a) { return std::sqrt(a); }
+float magnitude(float a) { return std::abs(a); }
+float copy_sign(float a, float b) { return std::copysign(a, b); }
+float larger(float a, float b) { return a > b ? a : b; }
+float where_at_most_zero(float a, float b, float c) { return a <= 0 ? b : c; }
 
 }  // namespace
 }  // namespace penstock::scalar
@@ -80,10 +86,10 @@ void update_elements(const Rule& rule, const UpdateArgs& args, const void* const
   }
 }
 
-void update(OptimizerKind kind, const Coefficients& coefficients, const UpdateArgs& args) {
+void update(const Coefficients& coefficients, const UpdateArgs& args) {
   const void* present[kMaxWorkers];
-  const std::uint32_t workers = present_gradients(kind, args, present);
-  with_rule<float>(kind, coefficients,
+  const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
+  with_rule<float>(coefficients,
                    [&](const auto& rule) { update_elements(rule, args, present, workers); });
 }
 

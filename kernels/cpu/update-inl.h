@@ -128,7 +128,7 @@ void update_blocks(const Rule& rule, const Streams& streams, const Group& group,
   const Rule local = rule;  // copies, so that no store can be thought to change them
   const Group last = group;
   float* const parameters = streams.parameters;
-  float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1]};
+  float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1], streams.state[2]};
   for (; begin < end; begin += kBlock) {
     Vector sum[kVectors];
     sum_block<Gradient>(last, begin, sum);
@@ -205,9 +205,9 @@ HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector s
   }
 }
 
-inline Streams make_streams(OptimizerKind kind, const UpdateArgs& args) {
+inline Streams make_streams(UpdateRule rule, const UpdateArgs& args) {
   Streams streams;
-  streams.workers = present_gradients(kind, args, streams.gradients);
+  streams.workers = present_gradients(rule, args, streams.gradients);
   streams.parameters = args.parameters;
   for (std::uint32_t s = 0; s < kMaxStatePlanes; ++s) streams.state[s] = args.state[s];
   streams.wire = args.wire;
@@ -217,11 +217,11 @@ inline Streams make_streams(OptimizerKind kind, const UpdateArgs& args) {
   return streams;
 }
 
-inline void update(OptimizerKind kind, const Coefficients& coefficients, const UpdateArgs& args) {
-  const Streams streams = make_streams(kind, args);
+inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
+  const Streams streams = make_streams(coefficients.rule, args);
   const Vector scale = splat<Vector>(args.scale);
   const std::size_t whole = args.count / kBlock * kBlock;
-  with_rule<Vector>(kind, coefficients, [&](const auto& rule) HWY_ATTR {
+  with_rule<Vector>(coefficients, [&](const auto& rule) HWY_ATTR {
     with_element(args.gradient_dtype, [&](auto type) HWY_ATTR {
       update_whole<decltype(type)>(rule, streams, scale, whole);
       if (whole < args.count)

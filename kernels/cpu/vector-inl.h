@@ -30,10 +30,18 @@ HWY_INLINE V splat(float value) {
   return hn::Set(Floats(), value);
 }
 HWY_INLINE Vector add(Vector a, Vector b) { return hn::Add(a, b); }
+HWY_INLINE Vector sub(Vector a, Vector b) { return hn::Sub(a, b); }
 HWY_INLINE Vector mul(Vector a, Vector b) { return hn::Mul(a, b); }
 HWY_INLINE Vector div(Vector a, Vector b) { return hn::Div(a, b); }
 HWY_INLINE Vector fma(Vector a, Vector b, Vector c) { return hn::MulAdd(a, b, c); }
+HWY_INLINE Vector fnma(Vector a, Vector b, Vector c) { return hn::NegMulAdd(a, b, c); }
 HWY_INLINE Vector root(Vector a) { return hn::Sqrt(a); }
+HWY_INLINE Vector magnitude(Vector a) { return hn::Abs(a); }
+HWY_INLINE Vector copy_sign(Vector a, Vector b) { return hn::CopySign(a, b); }
+HWY_INLINE Vector larger(Vector a, Vector b) { return hn::IfThenElse(hn::Gt(a, b), a, b); }
+HWY_INLINE Vector where_at_most_zero(Vector a, Vector b, Vector c) {
+  return hn::IfThenElse(hn::Le(a, hn::Zero(Floats())), b, c);
+}
 
 // See math/half.h.
 HWY_INLINE Vector canonical(Vector v) {

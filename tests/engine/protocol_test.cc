@@ -141,7 +141,22 @@ TEST(Messages, DeclarationsSurviveTheWire) {
   Declaration declaration = tensor(9, 12);
   declaration.spec.shape = {3, 4};
   declaration.spec.gradient_dtype = DType::kBfloat16;
-  declaration.spec.optimizer = default_optimizer(OptimizerKind::kAdamW);
+  declaration.spec.optimizer = {.kind = OptimizerKind::kRmsProp,
+                                .momentum_form = MomentumForm::kScaledVelocity,
+                                .epsilon_form = EpsilonForm::kInside,
+                                .ftrl_form = FtrlForm::kDoubled,
+                                .centred = true,
+                                .learning_rate = 0.1,
+                                .momentum = 0.2,
+                                .beta1 = 0.3,
+                                .beta2 = 0.4,
+                                .rho = 0.5,
+                                .epsilon = 0.6,
+                                .weight_decay = 0.7,
+                                .lambda1 = 0.8,
+                                .lambda2 = 0.9,
+                                .beta = 1.1,
+                                .initial_accumulator = 1.2};
   declaration.spec.priority = -3;
   declaration.spec.from_worker_0 = false;
   declaration.spec.initializer = {InitializerSpec::kNormal, 0.5, 2, 99};

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/optimizer_text.h"
+
 namespace penstock::test {
 namespace {
 
@@ -20,7 +22,7 @@ TEST(Optimizer, DefaultsAreValidAndNamesParseBack) {
     EXPECT_TRUE(validate(default_optimizer(kind)).ok());
     EXPECT_EQ(default_optimizer(kind).kind, kind);
     EXPECT_EQ(parse_optimizer(optimizer_name(kind)), kind);
-    EXPECT_LE(state_planes(kind), kMaxStatePlanes);
+    EXPECT_LE(state_planes(default_optimizer(kind)), kMaxStatePlanes);
   }
   EXPECT_FALSE(parse_optimizer("adamx").has_value());
   EXPECT_FALSE(parse_optimizer("").has_value());
@@ -37,6 +39,11 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
       {"momentum", &OptimizerSpec::momentum, {kNan, -0.1, 1.0, 2.0}},
       {"beta1", &OptimizerSpec::beta1, {kNan, -0.1, 1.0, kInfinity}},
       {"beta2", &OptimizerSpec::beta2, {kNan, -0.1, 1.0, kInfinity}},
+      {"rho", &OptimizerSpec::rho, {kNan, -0.1, 1.0, kInfinity}},
+      {"lambda1", &OptimizerSpec::lambda1, {kNan, -0.1, kInfinity}},
+      {"lambda2", &OptimizerSpec::lambda2, {kNan, -0.1, kInfinity}},
+      {"beta", &OptimizerSpec::beta, {kNan, -0.1, kInfinity}},
+      {"initial_accumulator", &OptimizerSpec::initial_accumulator, {kNan, -0.1, kInfinity}},
       {"epsilon", &OptimizerSpec::epsilon, {kNan, 0.0, -1e-8, 1e-40, kInfinity}},
       {"weight_decay", &OptimizerSpec::weight_decay, {kNan, -0.5, kInfinity}},
   };
@@ -53,14 +60,66 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
 
 TEST(Optimizer, ValidationRefusesUnknownKindsAndForms) {
   OptimizerSpec spec;
-  spec.kind = static_cast<OptimizerKind>(5);
-  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 5"));
+  spec.kind = static_cast<OptimizerKind>(kOptimizerKinds);
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 11"));
   spec = {};
   spec.momentum_form = static_cast<MomentumForm>(2);
   EXPECT_THAT(validate(spec).what(), testing::HasSubstr("momentum_form is 2"));
   spec = {};
   spec.epsilon_form = static_cast<EpsilonForm>(255);
   EXPECT_THAT(validate(spec).what(), testing::HasSubstr("epsilon_form is 255"));
+}
+
+TEST(Optimizer, ValidationRefusesFormsTheKindDoesNotHave) {
+  OptimizerSpec spec = default_optimizer(OptimizerKind::kRmsProp);
+  spec.epsilon_form = EpsilonForm::kHat;
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("2 (inside) for rmsprop"));
+  spec = default_optimizer(OptimizerKind::kAdam);
+  spec.epsilon_form = EpsilonForm::kInside;
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("1 (hat) for adam"));
+  spec = default_optimizer(OptimizerKind::kFtrl);
+  spec.learning_rate = 0;
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("learning_rate is 0"));
+}
+
+TEST(Optimizer, TextSetsFieldsByName) {
+  const auto spec = parse_optimizer_spec(
+      "rmsprop:rho=0.8,momentum=0.5,centred=1,epsilon_form=inside,momentum_form=scaled_velocity");
+  ASSERT_TRUE(spec.ok()) << spec.status().to_string();
+  OptimizerSpec expected = default_optimizer(OptimizerKind::kRmsProp);
+  expected.rho = 0.8;
+  expected.momentum = 0.5;
+  expected.centred = true;
+  expected.epsilon_form = EpsilonForm::kInside;
+  expected.momentum_form = MomentumForm::kScaledVelocity;
+  EXPECT_EQ(*spec, expected);
+  EXPECT_EQ(*parse_optimizer_spec("lion"), default_optimizer(OptimizerKind::kLion));
+  EXPECT_EQ(parse_optimizer_spec("ftrl:ftrl_form=doubled")->ftrl_form, FtrlForm::kDoubled);
+}
+
+TEST(Optimizer, TextThatMeansNothingIsRefusedByName) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "called ''"},
+      {"adamx", "'adamx'"},
+      {"adam:", "has no '='"},
+      {"adam:beta1", "'beta1'"},
+      {"adam:gamma=1", "'gamma'"},
+      {"adam:beta1=x", "beta1 is 'x'"},
+      {"adam:beta1=0.5x", "beta1 is '0.5x'"},
+      {"adam:beta1=0.5,beta1=0.6", "beta1 is given twice"},
+      {"adam:beta1=1", "beta1 is 1"},
+      {"adam:beta1=nan", "beta1 is nan"},
+      {"adam:epsilon=-1", "epsilon is -1"},
+      {"adam:epsilon_form=sideways", "'sideways'"},
+      {"adam:beta1=0.5,", "has no '='"},
+      {"rmsprop:centred=yes", "'yes'"},
+  };
+  for (const auto& [text, expected] : cases) {
+    const auto spec = parse_optimizer_spec(text);
+    ASSERT_FALSE(spec.ok()) << text;
+    EXPECT_EQ(spec.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(spec.status().to_string(), testing::HasSubstr(expected)) << text;
+  }
 }
 
 TEST(Optimizer, DecayIsL2ExceptForAdamw) {

@@ -57,11 +57,37 @@ float random_float(SeededRandom& random, Flavour flavour) {
 
 std::string describe(const Case& c) {
   return fmt::format(
-      "{} forms {}/{} W={} count={} {}→{} wire={} stream={} offset={} flavour={} absent={} seed={}",
+      "{} forms {}/{}/{} centred={} μ={} W={} count={} {}→{} wire={} stream={} offset={} "
+      "flavour={} absent={} seed={}",
       optimizer_name(c.optimizer.kind), static_cast<int>(c.optimizer.momentum_form),
-      static_cast<int>(c.optimizer.epsilon_form), c.workers, c.count, dtype_name(c.gradient_dtype),
+      static_cast<int>(c.optimizer.epsilon_form), static_cast<int>(c.optimizer.ftrl_form),
+      c.optimizer.centred, c.optimizer.momentum, c.workers, c.count, dtype_name(c.gradient_dtype),
       dtype_name(c.wire_dtype), c.has_wire, c.stream_wire, c.offset, static_cast<int>(c.flavour),
       c.absent_per_million, c.seed);
+}
+
+const std::vector<OptimizerSpec>& optimizer_variants() {
+  static const std::vector<OptimizerSpec> all = [] {
+    std::vector<OptimizerSpec> specs;
+    for (std::uint32_t kind = 0; kind < kOptimizerKinds; ++kind)
+      for (int form = 0; form < 16; ++form) {
+        OptimizerSpec spec = default_optimizer(static_cast<OptimizerKind>(kind));
+        spec.weight_decay = 0.02;
+        spec.lambda1 = 0.3;
+        spec.lambda2 = 0.1;
+        spec.initial_accumulator = 0.1;
+        spec.momentum_form = static_cast<MomentumForm>(form & 1);
+        spec.ftrl_form = static_cast<FtrlForm>(form & 1);
+        if ((form & 2) != 0) spec.epsilon_form = EpsilonForm::kInside;
+        if (!validate(spec).ok()) spec.epsilon_form = EpsilonForm::kHat;
+        spec.centred = (form & 4) != 0;
+        if (spec.kind == OptimizerKind::kRmsProp) spec.momentum = (form & 8) != 0 ? 0.9 : 0;
+        const bool rmsprop = spec.kind == OptimizerKind::kRmsProp;
+        if (rmsprop || form < 4) specs.push_back(spec);
+      }
+    return specs;
+  }();
+  return all;
 }
 
 Arrays::Arrays(const Case& c)
@@ -84,8 +110,9 @@ Arrays::Arrays(const Case& c)
     pointers_.push_back(random.chance(c.absent_per_million) ? nullptr : gradient.as<void>());
   for (std::size_t i = 0; i < c.count; ++i)
     parameters_.as<float>()[i] = random_float(random, c.flavour);
-  for (std::uint32_t s = 0; s < state_planes(c.optimizer.kind); ++s)
-    state_.emplace_back(c.count * sizeof(float), c.offset);
+  for (std::uint32_t s = 0; s < state_planes(c.optimizer); ++s)
+    std::fill_n(state_.emplace_back(c.count * sizeof(float), c.offset).as<float>(), c.count,
+                initial_state(c.optimizer, s));
 }
 
 UpdateArgs Arrays::args() {
@@ -104,7 +131,7 @@ UpdateArgs Arrays::args() {
 }
 
 void Arrays::update(const KernelTable& kernels, std::uint64_t step) {
-  kernels.update(case_.optimizer.kind, fold(case_.optimizer, step), args());
+  kernels.update(fold(case_.optimizer, step), args());
 }
 
 std::vector<std::byte> Arrays::results() const {

@@ -54,6 +54,9 @@ struct Case {
 };
 std::string describe(const Case& c);
 
+// Every kind in every form it has, with numbers that exercise each term.
+const std::vector<OptimizerSpec>& optimizer_variants();
+
 // The arrays of a Case.
 class Arrays {
  public:

@@ -32,7 +32,7 @@ void expect_measured(float actual, const Measured& expected, const Case& c) {
 void expect_oracle_steps(const KernelTable& kernels, const Case& c, std::uint64_t steps) {
   Arrays arrays(c);
   const std::vector<std::vector<float>> gradients = arrays.present_gradients();
-  const std::uint32_t planes = state_planes(c.optimizer.kind);
+  const std::uint32_t planes = state_planes(c.optimizer);
   for (std::uint64_t step = 1; step <= steps; ++step) {
     const std::vector<float> before = arrays.parameters();
     std::vector<float> states[kMaxStatePlanes];
@@ -58,21 +58,17 @@ void expect_oracle_steps(const KernelTable& kernels, const Case& c, std::uint64_
 
 TEST(Update, FollowsTheOracleForEveryRuleFormAndDType) {
   for (const KernelTable* kernels : available_kernels())
-    for (std::uint32_t kind = 0; kind < kOptimizerKinds; ++kind)
-      for (int form = 0; form < 2; ++form)
-        for (DType wire : kDTypes) {
-          Case c;
-          c.optimizer = default_optimizer(static_cast<OptimizerKind>(kind));
-          c.optimizer.weight_decay = 0.02;
-          c.optimizer.momentum_form = static_cast<MomentumForm>(form);
-          c.optimizer.epsilon_form = static_cast<EpsilonForm>(form);
-          c.workers = 3;
-          c.count = 45;
-          c.gradient_dtype = c.wire_dtype = wire;
-          c.scale = 1.0F / 3;
-          c.seed = kind + 10;
-          expect_oracle_steps(*kernels, c, 6);
-        }
+    for (const OptimizerSpec& spec : optimizer_variants())
+      for (DType wire : kDTypes) {
+        Case c;
+        c.optimizer = spec;
+        c.workers = 3;
+        c.count = 45;
+        c.gradient_dtype = c.wire_dtype = wire;
+        c.scale = 1.0F / 3;
+        c.seed = 10 + static_cast<std::uint64_t>(spec.kind);
+        expect_oracle_steps(*kernels, c, 6);
+      }
 }
 
 TEST(Update, BiasCorrectionHoldsForLateSteps) {
@@ -94,17 +90,16 @@ TEST(Update, BiasCorrectionHoldsForLateSteps) {
 std::vector<float> trajectory(const KernelTable& kernels, const std::vector<OptimizerSpec>& specs,
                               float parameter, const std::vector<float>& gradients) {
   std::vector<float> path;
-  float state[2] = {0, 0};
+  float state[kMaxStatePlanes] = {};
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     const void* gradient = &gradients[i];
     UpdateArgs args;
     args.gradients = &gradient;
     args.workers = 1;
     args.parameters = &parameter;
-    args.state[0] = &state[0];
-    args.state[1] = &state[1];
+    for (std::uint32_t s = 0; s < kMaxStatePlanes; ++s) args.state[s] = &state[s];
     args.count = 1;
-    kernels.update(specs[i].kind, fold(specs[i], i + 1), args);
+    kernels.update(fold(specs[i], i + 1), args);
     path.push_back(parameter);
   }
   return path;
@@ -158,7 +153,7 @@ TEST(Update, AdamMovesOnWithoutAGradient) {
     args.state[0] = &m;
     args.state[1] = &v;
     args.count = 1;
-    kernels->update(spec.kind, fold(spec, 3), args);
+    kernels->update(fold(spec, 3), args);
     const double rate = 0.001 * std::sqrt(1 - std::pow(0.999, 3)) / (1 - std::pow(0.9, 3));
     EXPECT_LE(ulps(p, 1 - rate * 0.9 * 0.25 / (std::sqrt(0.999 * 0.5) + 1e-8)), 1);
     EXPECT_LE(ulps(m, 0.225), 1);
@@ -176,8 +171,7 @@ float sum_of(const KernelTable& kernels, const std::vector<const float*>& gradie
   args.parameters = &p;
   args.state[0] = &v;
   args.count = 1;
-  kernels.update(OptimizerKind::kMomentum, fold(default_optimizer(OptimizerKind::kMomentum), 1),
-                 args);
+  kernels.update(fold(default_optimizer(OptimizerKind::kMomentum), 1), args);
   return v;
 }
 
@@ -212,7 +206,7 @@ TEST(Update, HalfPrecisionWireOverflowsToInfinity) {
     args.wire = &wire;
     args.wire_dtype = DType::kFloat16;
     args.count = 1;
-    kernels->update(OptimizerKind::kSgd, fold(default_optimizer(OptimizerKind::kSgd), 1), args);
+    kernels->update(fold(default_optimizer(OptimizerKind::kSgd), 1), args);
     EXPECT_EQ(wire, 0x7c00);
     EXPECT_EQ(p, 70000);
   }
@@ -226,7 +220,7 @@ TEST(Update, RefusesMoreWorkersThanItHasRoomFor) {
   args.workers = kMaxWorkers + 1;
   args.parameters = &p;
   args.count = 1;
-  EXPECT_DEATH(best_kernels().update(OptimizerKind::kSgd, Coefficients(), args), "65 workers");
+  EXPECT_DEATH(best_kernels().update(Coefficients(), args), "65 workers");
 }
 
 TEST(Table, ListsScalarFirstAndFindsByName) {

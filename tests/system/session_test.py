@@ -56,7 +56,9 @@ class Sessions(unittest.TestCase):
             self.assertEqual(report["results"][0]["wrong"], 0)
 
     def test_checks_the_bits_of_every_optimizer(self):
-        for optimizer in ("sgd", "momentum", "nesterov", "adam", "adamw"):
+        for optimizer in ("sgd", "momentum", "nesterov", "adam:epsilon_form=hat", "adamw", "adagrad",
+                          "decayed_adagrad", "rmsprop", "rmsprop:centred=1,momentum=0.9", "adamax",
+                          "ftrl:initial_accumulator=0.1", "lion"):
             self.measure("--optimizer", optimizer, "--sizes", "100K", *QUICK)
 
     def test_works_with_more_lanes_than_processors(self):
@@ -98,6 +100,8 @@ class WrongInput(unittest.TestCase):
                 (("--lanes", "0"), "must be 1 to"),
                 (("--slice", "1"), "--slice"),
                 (("--optimizer", "sgdd"), "sgd"),
+                (("--optimizer", "adam:beta1=1"), "beta1 is 1"),
+                (("--optimizer", "adam:betta=1"), "'betta'"),
                 (("--dtype", "fp8"), "fp32"),
                 (("--transport", "pigeon"), "known: "),
                 (("--audit", "--optimizer", "adam"), "sgd"),
