@@ -238,28 +238,6 @@ UpdateRule rule_of(const OptimizerSpec& spec) {
   return UpdateRule::kSgd;
 }
 
-std::uint32_t state_planes(UpdateRule rule) {
-  switch (rule) {
-    case UpdateRule::kSgd:
-      return 0;
-    case UpdateRule::kMomentum:
-    case UpdateRule::kNesterov:
-    case UpdateRule::kAdaptive:
-    case UpdateRule::kLion:
-      return 1;
-    case UpdateRule::kAdam:
-    case UpdateRule::kAdamW:
-    case UpdateRule::kAdaMax:
-    case UpdateRule::kAdaptiveMomentum:
-    case UpdateRule::kCentred:
-    case UpdateRule::kFtrl:
-      return 2;
-    case UpdateRule::kCentredMomentum:
-      return 3;
-  }
-  return 0;
-}
-
 float initial_state(const OptimizerSpec& spec, std::uint32_t plane) {
   const bool has = spec.kind == OptimizerKind::kAdaGrad || spec.kind == OptimizerKind::kFtrl;
   return has && plane == 0 ? to_float(spec.initial_accumulator) : 0.0F;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/coefficients.h"
 #include "transport/base/status.h"
 
 namespace penstock {
@@ -95,54 +96,14 @@ Status validate(const OptimizerSpec& spec);
 std::string_view optimizer_name(OptimizerKind kind);
 std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
-// The loops the kernels have; several kinds share one, with other coefficients.
-enum class UpdateRule : std::uint8_t {
-  kSgd,
-  kMomentum,
-  kNesterov,
-  kAdam,
-  kAdamW,
-  kAdaMax,
-  kAdaptive,  // adagrad, decayed_adagrad, rmsprop
-  kAdaptiveMomentum,
-  kCentred,
-  kCentredMomentum,
-  kFtrl,
-  kLion,
-};
 UpdateRule rule_of(const OptimizerSpec& spec);
 
-// Float32 arrays as long as the parameters that the rule keeps between steps. sgd 0; momentum,
-// nesterov, lion 1 (v, m); adam, adamw, adamax 2 (m, v or u); ftrl 2 (n, z); adagrad,
-// decayed_adagrad 1 (s); rmsprop s, then a if centred, then v if it has momentum.
-std::uint32_t state_planes(UpdateRule rule);
+// Float32 arrays that the optimizer keeps between steps; see state_planes(UpdateRule).
 inline std::uint32_t state_planes(const OptimizerSpec& spec) { return state_planes(rule_of(spec)); }
-inline constexpr std::uint32_t kMaxStatePlanes = 3;
 
 // What a plane holds before the first step: 0, or initial_accumulator in the first plane of adagrad
 // and ftrl.
 float initial_state(const OptimizerSpec& spec, std::uint32_t plane);
-
-// What the kernels need of a spec at one step: folded in double, rounded once to float. Signs are
-// folded in too, so that almost every rule only adds.
-struct Coefficients {
-  UpdateRule rule = UpdateRule::kSgd;
-  float l2 = 0;             // g += l2·p, before anything else
-  float step_gain = 0;      // p += step_gain·(what the rule makes of g)
-  float momentum = 0;       // v = momentum·v + velocity_gain·g
-  float velocity_gain = 1;  // 1 or −lr
-  float beta1 = 0, one_minus_beta1 = 1;
-  float beta2 = 0, one_minus_beta2 = 1;  // averages of squares; ρ and 1−ρ, adagrad 1 and 1
-  float root_gain = 1;                   // denominator = root_gain·√v + epsilon
-  float epsilon = 0;
-  float inner_epsilon = 0;  // added to the average itself
-  float decay_gain = 0;     // p += decay_gain·p, adamw and lion: −lr·wd
-  float inverse_rate = 0;   // ftrl: 1/lr
-  float lambda1 = 0;        // ftrl
-  float minus_offset = 0;   // ftrl: −c
-
-  friend bool operator==(const Coefficients&, const Coefficients&) = default;
-};
 
 // `step` counts the updates of the slice including this one, from 1. The spec is valid.
 Coefficients fold(const OptimizerSpec& spec, std::uint64_t step);

@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/coefficients.h"
 #include "kernels/dtype.h"
-#include "kernels/optimizer.h"
 
 namespace penstock {
 

@@ -10,8 +10,8 @@
 #define PENSTOCK_KERNELS_MATH_ADAM_INL_H
 #endif
 
+#include "kernels/coefficients.h"
 #include "kernels/math/target-inl.h"
-#include "kernels/optimizer.h"
 
 PENSTOCK_BEGIN_TARGET
 
@@ -22,7 +22,7 @@ template <class V>
 struct AdamMoments {
   V beta1, one_minus_beta1, beta2, one_minus_beta2, root_gain, epsilon;
 
-  explicit AdamMoments(const Coefficients& c)
+  PENSTOCK_DEVICE explicit AdamMoments(const Coefficients& c)
       : beta1(splat<V>(c.beta1)),
         one_minus_beta1(splat<V>(c.one_minus_beta1)),
         beta2(splat<V>(c.beta2)),
@@ -30,7 +30,7 @@ struct AdamMoments {
         root_gain(splat<V>(c.root_gain)),
         epsilon(splat<V>(c.epsilon)) {}
 
-  V operator()(V g, V* state) const {
+  PENSTOCK_DEVICE V operator()(V g, V* state) const {
     state[0] = fma(beta1, state[0], mul(one_minus_beta1, g));
     state[1] = fma(beta2, state[1], mul(mul(one_minus_beta2, g), g));
     return div(state[0], fma(root_gain, root(state[1]), epsilon));
@@ -44,10 +44,10 @@ struct Adam {
   V l2, step_gain;
   AdamMoments<V> moments;
 
-  explicit Adam(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Adam(const Coefficients& c)
       : l2(splat<V>(c.l2)), step_gain(splat<V>(c.step_gain)), moments(c) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     p = fma(step_gain, moments(fma(l2, p, g), state), p);
   }
 };
@@ -61,10 +61,10 @@ struct AdamW {
   V decay_gain, step_gain;
   AdamMoments<V> moments;
 
-  explicit AdamW(const Coefficients& c)
+  PENSTOCK_DEVICE explicit AdamW(const Coefficients& c)
       : decay_gain(splat<V>(c.decay_gain)), step_gain(splat<V>(c.step_gain)), moments(c) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     p = add(p, fma(step_gain, moments(g, state), mul(decay_gain, p)));
   }
 };
@@ -76,7 +76,7 @@ struct AdaMax {
   static constexpr std::uint32_t kPlanes = 2;
   V l2, step_gain, beta1, one_minus_beta1, beta2, epsilon, inner_epsilon;
 
-  explicit AdaMax(const Coefficients& c)
+  PENSTOCK_DEVICE explicit AdaMax(const Coefficients& c)
       : l2(splat<V>(c.l2)),
         step_gain(splat<V>(c.step_gain)),
         beta1(splat<V>(c.beta1)),
@@ -85,7 +85,7 @@ struct AdaMax {
         epsilon(splat<V>(c.epsilon)),
         inner_epsilon(splat<V>(c.inner_epsilon)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     g = fma(l2, p, g);
     state[0] = fma(beta1, state[0], mul(one_minus_beta1, g));
     state[1] = larger(fma(beta2, state[1], inner_epsilon), add(magnitude(g), epsilon));

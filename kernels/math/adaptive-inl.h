@@ -11,8 +11,8 @@
 #define PENSTOCK_KERNELS_MATH_ADAPTIVE_INL_H
 #endif
 
+#include "kernels/coefficients.h"
 #include "kernels/math/target-inl.h"
-#include "kernels/optimizer.h"
 
 PENSTOCK_BEGIN_TARGET
 
@@ -29,7 +29,7 @@ struct Adaptive {
   static constexpr std::uint32_t kPlanes = 1 + (kCentred ? 1 : 0) + (kWithMomentum ? 1 : 0);
   V l2, step_gain, momentum, velocity_gain, keep, gain, epsilon, inner_epsilon;
 
-  explicit Adaptive(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Adaptive(const Coefficients& c)
       : l2(splat<V>(c.l2)),
         step_gain(splat<V>(c.step_gain)),
         momentum(splat<V>(c.momentum)),
@@ -39,7 +39,7 @@ struct Adaptive {
         epsilon(splat<V>(c.epsilon)),
         inner_epsilon(splat<V>(c.inner_epsilon)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     g = fma(l2, p, g);
     state[0] = fma(keep, state[0], mul(mul(gain, g), g));
     V square = state[0];

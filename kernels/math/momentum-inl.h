@@ -10,8 +10,8 @@
 #define PENSTOCK_KERNELS_MATH_MOMENTUM_INL_H
 #endif
 
+#include "kernels/coefficients.h"
 #include "kernels/math/target-inl.h"
-#include "kernels/optimizer.h"
 
 PENSTOCK_BEGIN_TARGET
 
@@ -21,9 +21,10 @@ struct Sgd {
   static constexpr std::uint32_t kPlanes = 0;
   V l2, step_gain;
 
-  explicit Sgd(const Coefficients& c) : l2(splat<V>(c.l2)), step_gain(splat<V>(c.step_gain)) {}
+  PENSTOCK_DEVICE explicit Sgd(const Coefficients& c)
+      : l2(splat<V>(c.l2)), step_gain(splat<V>(c.step_gain)) {}
 
-  void operator()(V& p, V g, V*) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V*) const {
     g = fma(l2, p, g);
     p = fma(step_gain, g, p);
   }
@@ -36,13 +37,13 @@ struct Momentum {
   static constexpr std::uint32_t kPlanes = 1;
   V l2, step_gain, momentum, velocity_gain;
 
-  explicit Momentum(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Momentum(const Coefficients& c)
       : l2(splat<V>(c.l2)),
         step_gain(splat<V>(c.step_gain)),
         momentum(splat<V>(c.momentum)),
         velocity_gain(splat<V>(c.velocity_gain)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     g = fma(l2, p, g);
     state[0] = fma(momentum, state[0], mul(velocity_gain, g));
     p = fma(step_gain, state[0], p);
@@ -56,13 +57,13 @@ struct Nesterov {
   static constexpr std::uint32_t kPlanes = 1;
   V l2, step_gain, momentum, velocity_gain;
 
-  explicit Nesterov(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Nesterov(const Coefficients& c)
       : l2(splat<V>(c.l2)),
         step_gain(splat<V>(c.step_gain)),
         momentum(splat<V>(c.momentum)),
         velocity_gain(splat<V>(c.velocity_gain)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     g = mul(velocity_gain, fma(l2, p, g));
     state[0] = fma(momentum, state[0], g);
     p = fma(step_gain, fma(momentum, state[0], g), p);

@@ -22,12 +22,12 @@
 #define PENSTOCK_KERNELS_MATH_OPTIMIZERS_INL_H
 #endif
 
+#include "kernels/coefficients.h"
 #include "kernels/math/adam-inl.h"
 #include "kernels/math/adaptive-inl.h"
 #include "kernels/math/momentum-inl.h"
 #include "kernels/math/sign-inl.h"
 #include "kernels/math/target-inl.h"
-#include "kernels/optimizer.h"
 
 PENSTOCK_BEGIN_TARGET
 

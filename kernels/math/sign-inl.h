@@ -10,8 +10,8 @@
 #define PENSTOCK_KERNELS_MATH_SIGN_INL_H
 #endif
 
+#include "kernels/coefficients.h"
 #include "kernels/math/target-inl.h"
-#include "kernels/optimizer.h"
 
 PENSTOCK_BEGIN_TARGET
 
@@ -23,13 +23,13 @@ struct Ftrl {
   static constexpr std::uint32_t kPlanes = 2;
   V l2, inverse_rate, lambda1, minus_offset;
 
-  explicit Ftrl(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Ftrl(const Coefficients& c)
       : l2(splat<V>(c.l2)),
         inverse_rate(splat<V>(c.inverse_rate)),
         lambda1(splat<V>(c.lambda1)),
         minus_offset(splat<V>(c.minus_offset)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     g = fma(l2, p, g);
     const V before = root(state[0]);
     state[0] = fma(g, g, state[0]);
@@ -48,7 +48,7 @@ struct Lion {
   static constexpr std::uint32_t kPlanes = 1;
   V decay_gain, step_gain, beta1, one_minus_beta1, beta2, one_minus_beta2;
 
-  explicit Lion(const Coefficients& c)
+  PENSTOCK_DEVICE explicit Lion(const Coefficients& c)
       : decay_gain(splat<V>(c.decay_gain)),
         step_gain(splat<V>(c.step_gain)),
         beta1(splat<V>(c.beta1)),
@@ -56,7 +56,7 @@ struct Lion {
         beta2(splat<V>(c.beta2)),
         one_minus_beta2(splat<V>(c.one_minus_beta2)) {}
 
-  void operator()(V& p, V g, V* state) const {
+  PENSTOCK_DEVICE void operator()(V& p, V g, V* state) const {
     const V direction = fma(beta1, state[0], mul(one_minus_beta1, g));
     const V size = magnitude(direction);
     V sign = where_at_most_zero(size, size, copy_sign(splat<V>(1), direction));

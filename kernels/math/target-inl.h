@@ -3,11 +3,18 @@
 
 // The *-inl.h headers of this project are compiled once per instruction set, each time in that
 // target's namespace, so that one source serves Highway's vectors and plain floats alike. Included
-// after Highway, they land in Highway's current target; otherwise in penstock::scalar.
-// No include guard: the macros must be set anew for each target.
+// after Highway, they land in Highway's current target; otherwise in penstock::scalar, or in
+// penstock::cuda where PENSTOCK_TARGET_CUDA is defined. PENSTOCK_DEVICE stands before functions
+// that GPUs run, too. No include guard: the macros must be set anew for each target.
 
 #undef PENSTOCK_BEGIN_TARGET
 #undef PENSTOCK_END_TARGET
+#undef PENSTOCK_DEVICE
+#ifdef __CUDACC__
+#define PENSTOCK_DEVICE __host__ __device__
+#else
+#define PENSTOCK_DEVICE
+#endif
 #ifdef HWY_TARGET
 #define PENSTOCK_BEGIN_TARGET \
   HWY_BEFORE_NAMESPACE();     \
@@ -17,6 +24,13 @@
   }                         \
   }                         \
   HWY_AFTER_NAMESPACE();
+#elif defined(PENSTOCK_TARGET_CUDA)
+#define PENSTOCK_BEGIN_TARGET \
+  namespace penstock {        \
+  namespace cuda {
+#define PENSTOCK_END_TARGET \
+  }                         \
+  }
 #else
 #define PENSTOCK_BEGIN_TARGET \
   namespace penstock {        \
