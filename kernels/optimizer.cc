@@ -197,7 +197,13 @@ Status validate(const OptimizerSpec& spec) {
     if (!field.allowed(field.value)) return refuse(field.name, field.value, field.rule);
   if (spec.kind == OptimizerKind::kFtrl && !is_positive(spec.learning_rate))
     return refuse("learning_rate", spec.learning_rate, "a normal float32 above 0 for ftrl");
-  return {};
+  if (spec.kind == OptimizerKind::kFtrl &&
+      (spec.schedule.kind != ScheduleKind::kConstant || spec.schedule.warmup != 0))
+    return Status(Code::kInvalidArgument,
+                  fmt::format("optimizer schedule is {}, but ftrl takes none: its state contains "
+                              "the learning rate",
+                              schedule_name(spec.schedule.kind)));
+  return validate(spec.schedule);
 }
 
 std::string_view optimizer_name(OptimizerKind kind) {
@@ -243,8 +249,9 @@ float initial_state(const OptimizerSpec& spec, std::uint32_t plane) {
   return has && plane == 0 ? to_float(spec.initial_accumulator) : 0.0F;
 }
 
-Coefficients fold(const OptimizerSpec& spec, std::uint64_t step) {
-  CHECK(step > 0, "steps count from 1");
+Coefficients fold(const OptimizerSpec& declared, std::uint64_t step) {
+  OptimizerSpec spec = declared;
+  spec.learning_rate = learning_rate_at(declared.schedule, declared.learning_rate, step);
   Coefficients c;
   c.rule = rule_of(spec);
   const bool decoupled = is_decoupled(spec.kind);

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "kernels/coefficients.h"
+#include "kernels/schedule.h"
 #include "transport/base/status.h"
 
 namespace penstock {
@@ -77,6 +78,7 @@ struct OptimizerSpec {
   double lambda2 = 0.0;              // ftrl's λ2
   double beta = 0.0;                 // ftrl's β
   double initial_accumulator = 0.0;  // of adagrad's s and ftrl's n
+  Schedule schedule;                 // of the learning rate; ftrl takes none
 
   friend bool operator==(const OptimizerSpec&, const OptimizerSpec&) = default;
 };
@@ -88,7 +90,7 @@ OptimizerSpec default_optimizer(OptimizerKind kind);
 
 // kInvalidArgument naming the first bad field and its value: a NaN, an infinity, a negative rate, a
 // β, ρ or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form, a
-// form the kind does not have, a rate of 0 for ftrl.
+// form the kind does not have, a rate of 0 or a schedule for ftrl.
 Status validate(const OptimizerSpec& spec);
 
 // "sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad", "rmsprop",

@@ -6,7 +6,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <type_traits>
 #include <vector>
 
 namespace penstock {
@@ -30,12 +32,36 @@ constexpr Number kNumbers[] = {
     {"initial_accumulator", &OptimizerSpec::initial_accumulator},
 };
 
+struct ScheduleNumber {
+  std::string_view name;
+  double Schedule::*member;
+};
+constexpr ScheduleNumber kScheduleNumbers[] = {
+    {"factor", &Schedule::factor},
+    {"power", &Schedule::power},
+    {"final", &Schedule::final},
+    {"warmup_start", &Schedule::warmup_start},
+};
+
+struct Count {
+  std::string_view name;
+  std::uint64_t Schedule::*member;
+};
+constexpr Count kCounts[] = {{"period", &Schedule::period}, {"warmup", &Schedule::warmup}};
+
 // A field whose value is one of a few words, in the order of their numbers.
 struct Choice {
   std::string_view name;
   std::vector<std::string_view> words;
   void (*set)(OptimizerSpec& spec, std::size_t word);
 };
+std::vector<std::string_view> schedule_names() {
+  std::vector<std::string_view> names;
+  for (std::uint32_t i = 0; i < kScheduleKinds; ++i)
+    names.push_back(schedule_name(static_cast<ScheduleKind>(i)));
+  return names;
+}
+
 const std::vector<Choice>& choices() {
   static const std::vector<Choice> all = {
       {"momentum_form",
@@ -51,6 +77,10 @@ const std::vector<Choice>& choices() {
       {"ftrl_form",
        {"mcmahan", "doubled"},
        [](OptimizerSpec& spec, std::size_t word) { spec.ftrl_form = static_cast<FtrlForm>(word); }},
+      {"schedule", schedule_names(),
+       [](OptimizerSpec& spec, std::size_t word) {
+         spec.schedule.kind = static_cast<ScheduleKind>(word);
+       }},
       {"centred",
        {"0", "1"},
        [](OptimizerSpec& spec, std::size_t word) { spec.centred = word == 1; }},
@@ -63,19 +93,54 @@ Status bad(std::string text) { return {Code::kInvalidArgument, std::move(text)};
 std::string known_fields() {
   std::vector<std::string_view> names;
   for (const Number& number : kNumbers) names.push_back(number.name);
+  for (const ScheduleNumber& number : kScheduleNumbers) names.push_back(number.name);
+  for (const Count& count : kCounts) names.push_back(count.name);
   for (const Choice& choice : choices()) names.push_back(choice.name);
+  names.insert(names.end(), {"boundaries", "multipliers"});
   return fmt::format("known: {}", fmt::join(names, ", "));
 }
 
-Status set_field(OptimizerSpec& spec, std::string_view name, std::string_view value) {
-  for (const Number& number : kNumbers) {
-    if (number.name != name) continue;
-    const char* const end = value.data() + value.size();
-    const auto [stop, error] = std::from_chars(value.data(), end, spec.*number.member);
-    if (error != std::errc() || stop != end)
-      return bad(fmt::format("optimizer {} is '{}', but must be a number", name, value));
-    return {};
+template <class Value>
+Status set_number(std::string_view name, std::string_view value, Value& number) {
+  const char* const end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && stop == end) return {};
+  return bad(fmt::format("optimizer {} is '{}', but must be a {}", name, value,
+                         std::is_integral_v<Value> ? "whole number" : "number"));
+}
+
+// "100/200/300". Boundaries and multipliers are as many; whichever comes first says how many.
+template <class Value>
+Status set_list(std::string_view name, std::string_view value, std::uint32_t& count,
+                std::array<Value, kMaxBoundaries>& list) {
+  std::uint32_t read = 0;
+  for (bool more = true; more; ++read) {
+    if (read == kMaxBoundaries)
+      return bad(fmt::format("optimizer {} has more than {} numbers", name, kMaxBoundaries));
+    const std::size_t slash = value.find('/');
+    PENSTOCK_RETURN_IF_ERROR(set_number(name, value.substr(0, slash), list[read]));
+    more = slash != value.npos;
+    if (more) value.remove_prefix(slash + 1);
   }
+  if (count != 0 && count != read)
+    return bad(fmt::format("optimizer {} has {} numbers, but there are {} of the other list", name,
+                           read, count));
+  count = read;
+  return {};
+}
+
+Status set_field(OptimizerSpec& spec, std::string_view name, std::string_view value) {
+  Schedule& schedule = spec.schedule;
+  for (const Number& number : kNumbers)
+    if (number.name == name) return set_number(name, value, spec.*number.member);
+  for (const ScheduleNumber& number : kScheduleNumbers)
+    if (number.name == name) return set_number(name, value, schedule.*number.member);
+  for (const Count& count : kCounts)
+    if (count.name == name) return set_number(name, value, schedule.*count.member);
+  if (name == "boundaries")
+    return set_list(name, value, schedule.boundary_count, schedule.boundaries);
+  if (name == "multipliers")
+    return set_list(name, value, schedule.boundary_count, schedule.multipliers);
   for (const Choice& choice : choices()) {
     if (choice.name != name) continue;
     const auto found = std::find(choice.words.begin(), choice.words.end(), value);

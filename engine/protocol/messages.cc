@@ -31,32 +31,6 @@ Result<std::vector<Out>> convert_all(const std::vector<std::unique_ptr<In>>& in)
   return out;
 }
 
-Result<OptimizerSpec> optimizer_from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
-  if (!in || !in_range(in->kind, OptimizerKind::kLion) ||
-      !in_range(in->momentum_form, MomentumForm::kScaledVelocity) ||
-      !in_range(in->epsilon_form, EpsilonForm::kInside) ||
-      !in_range(in->ftrl_form, FtrlForm::kDoubled))
-    return malformed("unknown optimizer");
-  OptimizerSpec out;
-  out.kind = static_cast<OptimizerKind>(in->kind);
-  out.momentum_form = static_cast<MomentumForm>(in->momentum_form);
-  out.epsilon_form = static_cast<EpsilonForm>(in->epsilon_form);
-  out.learning_rate = in->learning_rate;
-  out.momentum = in->momentum;
-  out.beta1 = in->beta1;
-  out.beta2 = in->beta2;
-  out.epsilon = in->epsilon;
-  out.weight_decay = in->weight_decay;
-  out.ftrl_form = static_cast<FtrlForm>(in->ftrl_form);
-  out.centred = in->centred;
-  out.rho = in->rho;
-  out.lambda1 = in->lambda1;
-  out.lambda2 = in->lambda2;
-  out.beta = in->beta;
-  out.initial_accumulator = in->initial_accumulator;
-  return out;
-}
-
 Result<InitializerSpec> initializer_from_wire(const std::unique_ptr<wire::InitializerT>& in) {
   if (!in || !in_range(in->kind, InitializerSpec::kNormal)) return malformed("unknown initializer");
   InitializerSpec out;
@@ -205,23 +179,7 @@ std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
   out->reduce = static_cast<std::uint8_t>(spec.reduce);
   out->priority = spec.priority;
   out->from_worker_0 = spec.from_worker_0;
-  out->optimizer = std::make_unique<wire::OptimizerT>();
-  out->optimizer->kind = static_cast<std::uint8_t>(spec.optimizer.kind);
-  out->optimizer->momentum_form = static_cast<std::uint8_t>(spec.optimizer.momentum_form);
-  out->optimizer->epsilon_form = static_cast<std::uint8_t>(spec.optimizer.epsilon_form);
-  out->optimizer->learning_rate = spec.optimizer.learning_rate;
-  out->optimizer->momentum = spec.optimizer.momentum;
-  out->optimizer->beta1 = spec.optimizer.beta1;
-  out->optimizer->beta2 = spec.optimizer.beta2;
-  out->optimizer->epsilon = spec.optimizer.epsilon;
-  out->optimizer->weight_decay = spec.optimizer.weight_decay;
-  out->optimizer->ftrl_form = static_cast<std::uint8_t>(spec.optimizer.ftrl_form);
-  out->optimizer->centred = spec.optimizer.centred;
-  out->optimizer->rho = spec.optimizer.rho;
-  out->optimizer->lambda1 = spec.optimizer.lambda1;
-  out->optimizer->lambda2 = spec.optimizer.lambda2;
-  out->optimizer->beta = spec.optimizer.beta;
-  out->optimizer->initial_accumulator = spec.optimizer.initial_accumulator;
+  out->optimizer = to_wire(spec.optimizer);
   out->initializer = std::make_unique<wire::InitializerT>();
   out->initializer->kind = static_cast<std::uint8_t>(spec.initializer.kind);
   out->initializer->a = spec.initializer.a;
@@ -243,7 +201,7 @@ Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& in) {
   out.spec.reduce = static_cast<Reduce>(in->reduce);
   out.spec.priority = in->priority;
   out.spec.from_worker_0 = in->from_worker_0;
-  PENSTOCK_ASSIGN_OR_RETURN(out.spec.optimizer, optimizer_from_wire(in->optimizer));
+  PENSTOCK_ASSIGN_OR_RETURN(out.spec.optimizer, from_wire(in->optimizer));
   PENSTOCK_ASSIGN_OR_RETURN(out.spec.initializer, initializer_from_wire(in->initializer));
   PENSTOCK_RETURN_IF_ERROR(validate(out));
   return out;

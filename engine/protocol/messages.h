@@ -36,12 +36,14 @@ std::unique_ptr<wire::ErrorT> to_wire(const Status& status);
 std::unique_ptr<wire::MemberT> to_wire(const Member& member);
 std::unique_ptr<wire::BufferT> to_wire(const RemoteBuffer& buffer);
 std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration);
+std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec);
 
 // nullptr (an absent field) gives OK.
 Status from_wire(const std::unique_ptr<wire::ErrorT>& error);
 Result<Member> from_wire(const std::unique_ptr<wire::MemberT>& member);
 Result<RemoteBuffer> from_wire(const std::unique_ptr<wire::BufferT>& buffer);
 Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& declaration);
+Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& optimizer);
 
 Result<std::vector<Declaration>> from_wire(
     const std::vector<std::unique_ptr<wire::DeclarationT>>& declarations);

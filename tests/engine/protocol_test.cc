@@ -156,7 +156,17 @@ TEST(Messages, DeclarationsSurviveTheWire) {
                                 .lambda1 = 0.8,
                                 .lambda2 = 0.9,
                                 .beta = 1.1,
-                                .initial_accumulator = 1.2};
+                                .initial_accumulator = 1.2,
+                                .schedule = {.kind = ScheduleKind::kPiecewise,
+                                             .period = 3,
+                                             .factor = 0.25,
+                                             .power = 2,
+                                             .final = 0.125,
+                                             .warmup = 5,
+                                             .warmup_start = 0.5,
+                                             .boundary_count = 2,
+                                             .boundaries = {7, 9},
+                                             .multipliers = {0.1, 0.01}}};
   declaration.spec.priority = -3;
   declaration.spec.from_worker_0 = false;
   declaration.spec.initializer = {InitializerSpec::kNormal, 0.5, 2, 99};

@@ -58,7 +58,8 @@ class Sessions(unittest.TestCase):
     def test_checks_the_bits_of_every_optimizer(self):
         for optimizer in ("sgd", "momentum", "nesterov", "adam:epsilon_form=hat", "adamw", "adagrad",
                           "decayed_adagrad", "rmsprop", "rmsprop:centred=1,momentum=0.9", "adamax",
-                          "ftrl:initial_accumulator=0.1", "lion"):
+                          "ftrl:initial_accumulator=0.1",
+                          "lion:schedule=cosine,period=5,warmup=2"):
             self.measure("--optimizer", optimizer, "--sizes", "100K", *QUICK)
 
     def test_works_with_more_lanes_than_processors(self):
