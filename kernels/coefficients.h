@@ -6,6 +6,7 @@
 // copied to GPUs.
 
 #include <cstdint>
+#include <limits>
 
 namespace penstock {
 
@@ -52,11 +53,14 @@ constexpr std::uint32_t state_planes(UpdateRule rule) {
 inline constexpr std::uint32_t kMaxStatePlanes = 3;
 inline constexpr std::uint32_t kUpdateRules = 12;
 
+inline constexpr float kNoClip = std::numeric_limits<float>::infinity();
+
 // What the kernels need of a spec at one step: folded in double, rounded once to float. Signs are
 // folded in too, so that almost every rule only adds.
 struct Coefficients {
   UpdateRule rule = UpdateRule::kSgd;
-  float l2 = 0;             // g += l2·p, before anything else
+  float clip = kNoClip;     // g = g within ±clip, before all that follows; NaN stays NaN
+  float l2 = 0;             // g += l2·p, before the rule
   float step_gain = 0;      // p += step_gain·(what the rule makes of g)
   float momentum = 0;       // v = momentum·v + velocity_gain·g
   float velocity_gain = 1;  // 1 or −lr

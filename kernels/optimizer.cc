@@ -188,6 +188,7 @@ Status validate(const OptimizerSpec& spec) {
       {"rho", spec.rho, is_average, kAverage},
       {"epsilon", spec.epsilon, is_positive, "a normal float32 above 0"},
       {"weight_decay", spec.weight_decay, is_rate, kRate},
+      {"clip", spec.clip, is_rate, kRate},
       {"lambda1", spec.lambda1, is_rate, kRate},
       {"lambda2", spec.lambda2, is_rate, kRate},
       {"beta", spec.beta, is_rate, kRate},
@@ -254,6 +255,7 @@ Coefficients fold(const OptimizerSpec& declared, std::uint64_t step) {
   spec.learning_rate = learning_rate_at(declared.schedule, declared.learning_rate, step);
   Coefficients c;
   c.rule = rule_of(spec);
+  if (spec.clip > 0) c.clip = to_float(spec.clip);
   const bool decoupled = is_decoupled(spec.kind);
   c.l2 = decoupled ? 0.0F : to_float(spec.weight_decay);
   c.decay_gain = decoupled ? to_float(-spec.learning_rate * spec.weight_decay) : 0.0F;

@@ -74,9 +74,10 @@ struct OptimizerSpec {
   double rho = 0.9;  // ρ of decayed_adagrad and rmsprop
   double epsilon = 1e-8;
   double weight_decay = 0.0;
-  double lambda1 = 0.0;              // ftrl's λ1
-  double lambda2 = 0.0;              // ftrl's λ2
-  double beta = 0.0;                 // ftrl's β
+  double clip = 0.0;     // bound on each element of the scaled sum, before decay; 0: none
+  double lambda1 = 0.0;  // ftrl's λ1
+  double lambda2 = 0.0;  // ftrl's λ2
+  double beta = 0.0;     // ftrl's β
   double initial_accumulator = 0.0;  // of adagrad's s and ftrl's n
   Schedule schedule;                 // of the learning rate; ftrl takes none
 

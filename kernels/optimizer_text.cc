@@ -26,6 +26,7 @@ constexpr Number kNumbers[] = {
     {"rho", &OptimizerSpec::rho},
     {"epsilon", &OptimizerSpec::epsilon},
     {"weight_decay", &OptimizerSpec::weight_decay},
+    {"clip", &OptimizerSpec::clip},
     {"lambda1", &OptimizerSpec::lambda1},
     {"lambda2", &OptimizerSpec::lambda2},
     {"beta", &OptimizerSpec::beta},

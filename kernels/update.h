@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kMaxWorkers = 64;
 
 // One pass over `count` elements:
 //   sum   = gradients[0] + gradients[1] + … in float32, left to right, absent ones skipped
-//   sum   = sum · scale
+//   sum   = sum · scale, within ±clip where the coefficients have one
 //   parameters, state = optimizer(parameters, state, sum)
 //   wire  = round-to-nearest-even(parameters)
 // The sum starts from the first present gradient itself, not from 0 + it, so a single contribution

@@ -73,6 +73,7 @@ std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec) {
   out->lambda2 = spec.lambda2;
   out->beta = spec.beta;
   out->initial_accumulator = spec.initial_accumulator;
+  out->clip = spec.clip;
   out->schedule = to_wire(spec.schedule);
   return out;
 }
@@ -97,6 +98,7 @@ Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
   out.lambda2 = in->lambda2;
   out.beta = in->beta;
   out.initial_accumulator = in->initial_accumulator;
+  out.clip = in->clip;
   PENSTOCK_ASSIGN_OR_RETURN(out.schedule, from_wire(in->schedule));
   return out;
 }

@@ -71,15 +71,15 @@ void write(void* base, DType dtype, std::size_t i, float value) {
 }
 
 template <class Rule>
-void update_elements(const Rule& rule, const UpdateArgs& args, const void* const* present,
-                     std::uint32_t workers) {
+void update_elements(const Rule& rule, float clip, const UpdateArgs& args,
+                     const void* const* present, std::uint32_t workers) {
   for (std::size_t i = 0; i < args.count; ++i) {
     float sum = workers == 0 ? 0.0F : read(present[0], args.gradient_dtype, i);
     for (std::uint32_t w = 1; w < workers; ++w) sum += read(present[w], args.gradient_dtype, i);
     float p = args.parameters[i];
     float state[kMaxStatePlanes] = {};
     for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = args.state[s][i];
-    rule(p, sum * args.scale, state);
+    rule(p, clipped(sum * args.scale, clip), state);
     for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) args.state[s][i] = canonical(state[s]);
     args.parameters[i] = canonical(p);
     if (args.wire != nullptr) write(args.wire, args.wire_dtype, i, p);
@@ -89,8 +89,9 @@ void update_elements(const Rule& rule, const UpdateArgs& args, const void* const
 void update(const Coefficients& coefficients, const UpdateArgs& args) {
   const void* present[kMaxWorkers];
   const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
-  with_rule<float>(coefficients,
-                   [&](const auto& rule) { update_elements(rule, args, present, workers); });
+  with_rule<float>(coefficients, [&](const auto& rule) {
+    update_elements(rule, coefficients.clip, args, present, workers);
+  });
 }
 
 void encode(const float* values, void* wire, DType dtype, std::size_t count) {

@@ -49,6 +49,7 @@ struct Streams {
   void* wire;
   DType wire_dtype;
   bool stream_wire;
+  float clip;
 };
 
 // May run past the end of the stream: a prefetch never faults.
@@ -127,6 +128,8 @@ void update_blocks(const Rule& rule, const Streams& streams, const Group& group,
                    std::size_t begin, std::size_t end) {
   const Rule local = rule;  // copies, so that no store can be thought to change them
   const Group last = group;
+  const Vector clip = splat<Vector>(streams.clip);
+  const bool clips = streams.clip != kNoClip;
   float* const parameters = streams.parameters;
   float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1], streams.state[2]};
   for (; begin < end; begin += kBlock) {
@@ -139,7 +142,9 @@ void update_blocks(const Rule& rule, const Streams& streams, const Group& group,
       Vector p = Float32::load(parameters + at);
       Vector state[kMaxStatePlanes];
       for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = Float32::load(planes[s] + at);
-      local(p, mul(sum[i], scale), state);
+      Vector g = mul(sum[i], scale);
+      if (clips) g = clipped(g, clip);
+      local(p, g, state);
       for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
         Float32::store(canonical(state[s]), planes[s] + at);
       sum[i] = canonical(p);
@@ -205,9 +210,10 @@ HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector s
   }
 }
 
-inline Streams make_streams(UpdateRule rule, const UpdateArgs& args) {
+inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& args) {
   Streams streams;
-  streams.workers = present_gradients(rule, args, streams.gradients);
+  streams.workers = present_gradients(coefficients.rule, args, streams.gradients);
+  streams.clip = coefficients.clip;
   streams.parameters = args.parameters;
   for (std::uint32_t s = 0; s < kMaxStatePlanes; ++s) streams.state[s] = args.state[s];
   streams.wire = args.wire;
@@ -218,7 +224,7 @@ inline Streams make_streams(UpdateRule rule, const UpdateArgs& args) {
 }
 
 inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
-  const Streams streams = make_streams(coefficients.rule, args);
+  const Streams streams = make_streams(coefficients, args);
   const Vector scale = splat<Vector>(args.scale);
   const std::size_t whole = args.count / kBlock * kBlock;
   with_rule<Vector>(coefficients, [&](const auto& rule) HWY_ATTR {

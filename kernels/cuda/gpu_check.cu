@@ -75,6 +75,7 @@ float value_of(Flavour flavour, std::uint64_t random) {
 Coefficients coefficients_of(UpdateRule rule) {
   Coefficients c;
   c.rule = rule;
+  c.clip = 0.3F;
   c.l2 = rule == UpdateRule::kAdamW || rule == UpdateRule::kLion ? 0 : 0.02F;
   c.decay_gain = rule == UpdateRule::kAdamW || rule == UpdateRule::kLion ? -1e-5F : 0;
   c.step_gain = -0.001F;
@@ -113,7 +114,8 @@ void plain_loop(const SliceStep& slice, DType gradient_dtype) {
         });
       float state[kPlanes + 1];
       for (int s = 0; s < kPlanes; ++s) state[s] = slice.state[s][i];
-      rule(slice.parameters[i], sum * slice.scale, state);
+      const float g = clipped(sum * slice.scale, slice.coefficients.clip);
+      rule(slice.parameters[i], g, state);
       for (int s = 0; s < kPlanes; ++s) slice.state[s][i] = canonical(state[s]);
       slice.parameters[i] = canonical(slice.parameters[i]);
       if (slice.wire == nullptr) continue;

@@ -50,6 +50,7 @@ PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::u
     Gradient::load(gradient_at<Gradient>(slice, w, begin), next);
     for (std::uint32_t i = 0; i < kPerThread; ++i) sum[i] = add(sum[i], next[i]);
   }
+  const float clip = slice.coefficients.clip;
   float parameters[kPerThread];
   float planes[kPlanes + 1][kPerThread];  // one more: arrays are never empty
   Float32::load(slice.parameters + begin, parameters);
@@ -57,7 +58,7 @@ PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::u
   for (std::uint32_t i = 0; i < kPerThread; ++i) {
     float state[kPlanes + 1];
     for (int s = 0; s < kPlanes; ++s) state[s] = planes[s][i];
-    rule(parameters[i], mul(sum[i], slice.scale), state);
+    rule(parameters[i], clipped(mul(sum[i], slice.scale), clip), state);
     for (int s = 0; s < kPlanes; ++s) planes[s][i] = state[s];
     parameters[i] = canonical(parameters[i]);
   }
@@ -82,7 +83,7 @@ PENSTOCK_DEVICE void step_one(const Rule& rule, const SliceStep& slice, std::uin
   float p = slice.parameters[i];
   float state[kPlanes + 1];
   for (int s = 0; s < kPlanes; ++s) state[s] = slice.state[s][i];
-  rule(p, mul(sum, slice.scale), state);
+  rule(p, clipped(mul(sum, slice.scale), slice.coefficients.clip), state);
   for (int s = 0; s < kPlanes; ++s) slice.state[s][i] = canonical(state[s]);
   slice.parameters[i] = canonical(p);
   if (slice.wire == nullptr) return;

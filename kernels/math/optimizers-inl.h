@@ -31,6 +31,12 @@
 
 PENSTOCK_BEGIN_TARGET
 
+// ±bound where g is beyond it; NaN stays NaN.
+template <class V>
+PENSTOCK_DEVICE inline V clipped(V g, V bound) {
+  return where_at_most_zero(sub(bound, magnitude(g)), copy_sign(bound, g), g);
+}
+
 // Calls `visit` with the rule the coefficients were folded for.
 template <class V, class Visitor>
 void with_rule(const Coefficients& c, const Visitor& visit) {

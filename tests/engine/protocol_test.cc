@@ -153,6 +153,7 @@ TEST(Messages, DeclarationsSurviveTheWire) {
                                 .rho = 0.5,
                                 .epsilon = 0.6,
                                 .weight_decay = 0.7,
+                                .clip = 0.75,
                                 .lambda1 = 0.8,
                                 .lambda2 = 0.9,
                                 .beta = 1.1,

@@ -40,6 +40,7 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
       {"beta1", &OptimizerSpec::beta1, {kNan, -0.1, 1.0, kInfinity}},
       {"beta2", &OptimizerSpec::beta2, {kNan, -0.1, 1.0, kInfinity}},
       {"rho", &OptimizerSpec::rho, {kNan, -0.1, 1.0, kInfinity}},
+      {"clip", &OptimizerSpec::clip, {kNan, -0.1, kInfinity}},
       {"lambda1", &OptimizerSpec::lambda1, {kNan, -0.1, kInfinity}},
       {"lambda2", &OptimizerSpec::lambda2, {kNan, -0.1, kInfinity}},
       {"beta", &OptimizerSpec::beta, {kNan, -0.1, kInfinity}},

@@ -154,6 +154,8 @@ OracleStep lion_step(const OptimizerSpec& spec, Measured p, Measured m, Measured
 
 OracleStep oracle_step(const OptimizerSpec& spec, std::uint64_t step, double parameter,
                        const double* state, double gradient) {
+  if (spec.clip > 0 && std::abs(gradient) > spec.clip)
+    gradient = std::copysign(spec.clip, gradient);
   const Measured p = term(parameter);
   Measured g = term(gradient);
   if (spec.kind != OptimizerKind::kAdamW && spec.kind != OptimizerKind::kLion)

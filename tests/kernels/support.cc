@@ -76,6 +76,7 @@ const std::vector<OptimizerSpec>& optimizer_variants() {
         spec.lambda1 = 0.3;
         spec.lambda2 = 0.1;
         spec.initial_accumulator = 0.1;
+        spec.clip = (form & 2) != 0 ? 0.25 : 0;
         spec.momentum_form = static_cast<MomentumForm>(form & 1);
         spec.ftrl_form = static_cast<FtrlForm>(form & 1);
         if ((form & 2) != 0) spec.epsilon_form = EpsilonForm::kInside;

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/kernels/oracle.h"
 #include "tests/kernels/support.h"
 
@@ -158,6 +160,22 @@ TEST(Update, AdamMovesOnWithoutAGradient) {
     EXPECT_LE(ulps(p, 1 - rate * 0.9 * 0.25 / (std::sqrt(0.999 * 0.5) + 1e-8)), 1);
     EXPECT_LE(ulps(m, 0.225), 1);
     EXPECT_LE(ulps(v, 0.4995), 1);
+  }
+}
+
+TEST(Update, ClipsTheScaledSumBeforeDecayAndLetsNanThrough) {
+  OptimizerSpec spec = default_optimizer(OptimizerKind::kSgd);
+  spec.learning_rate = 1;
+  spec.clip = 0.5;
+  spec.weight_decay = 1;
+  for (const KernelTable* kernels : available_kernels()) {
+    EXPECT_EQ(trajectory(*kernels, {spec}, 2, {10})[0], -0.5F);  // 2 − (0.5 + 2)
+    EXPECT_EQ(trajectory(*kernels, {spec}, 2, {-10})[0], 0.5F);  // 2 − (−0.5 + 2)
+    EXPECT_EQ(trajectory(*kernels, {spec}, 2, {0.25})[0], -0.25F);
+    EXPECT_EQ(trajectory(*kernels, {spec}, 2, {-0.5})[0], 0.5F);
+    const float infinity = std::numeric_limits<float>::infinity();
+    EXPECT_EQ(trajectory(*kernels, {spec}, 2, {infinity})[0], -0.5F);
+    EXPECT_TRUE(std::isnan(trajectory(*kernels, {spec}, 2, {std::nanf("")})[0]));
   }
 }
 

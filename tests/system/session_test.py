@@ -56,7 +56,7 @@ class Sessions(unittest.TestCase):
             self.assertEqual(report["results"][0]["wrong"], 0)
 
     def test_checks_the_bits_of_every_optimizer(self):
-        for optimizer in ("sgd", "momentum", "nesterov", "adam:epsilon_form=hat", "adamw", "adagrad",
+        for optimizer in ("sgd", "momentum", "nesterov", "adam:epsilon_form=hat", "adamw", "adagrad:clip=0.01",
                           "decayed_adagrad", "rmsprop", "rmsprop:centred=1,momentum=0.9", "adamax",
                           "ftrl:initial_accumulator=0.1",
                           "lion:schedule=cosine,period=5,warmup=2"):
