@@ -210,6 +210,16 @@ TEST_P(DeviceConformance, RefusesAKeyThatNeverWas) {
   EXPECT_TRUE(all_zero(to.bytes));
 }
 
+// Whether the provider takes GPU memory, and whether there is a GPU: these bytes are none of it.
+TEST_P(DeviceConformance, RefusesHostBytesAsGpuMemoryAndSaysTheWayOut) {
+  Memory& host = memory(a(), 4096, Access::kRemoteWrite);
+  const Status status =
+      a().register_memory(host.bytes, MemoryKind::kCuda, Access::kRemoteWrite).status();
+  EXPECT_TRUE(status.code() == Code::kUnsupported || status.code() == Code::kInvalidArgument)
+      << status.to_string();
+  EXPECT_FALSE(status.hint().empty()) << status.to_string();
+}
+
 TEST_P(DeviceConformance, WhatFollowsAViolationIsNotApplied) {
   const Link ends = link();
   Memory& here = memory(a(), 64, Access::kLocal);

@@ -148,8 +148,10 @@ TEST_F(UcxTest, NamesTransportsThatAreNotHere) {
 
 TEST_F(UcxTest, RegistersHostMemoryOnly) {
   bytes_.resize(64);
-  EXPECT_EQ(device_->register_memory(bytes_, MemoryKind::kCuda, Access::kLocal).status().code(),
-            Code::kUnsupported);
+  const Status status =
+      device_->register_memory(bytes_, MemoryKind::kCuda, Access::kLocal).status();
+  EXPECT_EQ(status.code(), Code::kUnsupported);
+  EXPECT_THAT(status.hint(), HasSubstr("verbs"));
 }
 
 TEST_F(UcxTest, HangsUpOnGarbageAndGoesOn) {

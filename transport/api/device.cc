@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/api/device.h"
 
+#include <string>
+
 #include "transport/base/host_memory.h"
 
 namespace penstock {
@@ -23,6 +25,14 @@ class AllocatedRegion final : public MemoryRegion {
 };
 
 }  // namespace
+
+Status host_memory_only(ProviderKind provider) {
+  return Status(Code::kUnsupported, "register memory: " + std::string(provider_name(provider)) +
+                                        " takes host memory only")
+      .with_hint(
+          "verbs registers GPU memory, shm lends it to processes of this host; else copy it to "
+          "pinned host memory (cuMemHostAlloc) and register that");
+}
 
 Result<std::unique_ptr<MemoryRegion>> Device::allocate_memory(std::size_t bytes, Access access,
                                                               PeerScope scope) {

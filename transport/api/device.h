@@ -34,25 +34,35 @@
 
 namespace penstock {
 
-// Thread: describe() and bytes() from any thread. Owner: whoever registered; destroying it
-// deregisters: when the destructor returns no peer can reach the bytes and none is landing.
+// Thread: any. Owner: whoever registered; destroying it deregisters: when the destructor returns no
+// peer can reach the bytes and none is landing.
 class MemoryRegion {
  public:
   virtual ~MemoryRegion() = default;
+  // With kCuda these are addresses of the GPU: nothing on the host may touch them.
   virtual std::span<std::byte> bytes() const = 0;
+  virtual MemoryKind kind() const { return MemoryKind::kHost; }
   virtual const RemoteRegion& describe() const = 0;
   // What the provider `kind` registered of it: itself, or a part when several did. nullptr if none.
   virtual const MemoryRegion* part(ProviderKind kind) const {
     return describe().reachable_by(kind) ? this : nullptr;
   }
+  // Between what says that bytes arrived (an immediate, kReadDone) and the launch of a kernel that
+  // reads them: a card may write past the order a GPU keeps. Once for all that arrived before; does
+  // nothing where the GPU needs nothing, and for host memory. kStale when the GPU memory was freed
+  // under its registration, kUnsupported when this GPU cannot be asked. Takes driver calls.
+  virtual Status flush() const { return {}; }
 };
 
-// A peer's region, readable (and writable, if its access allows) in place. The bytes stay there
-// as long as this lives, even past the endpoint, the peer's region and the peer. Any thread.
+// A peer's region, readable (and writable, if its access allows) in place. Host bytes stay there
+// as long as this lives, even past the endpoint, the peer's region and the peer; GPU memory is gone
+// when its owner frees it, which CUDA allows only after this was destroyed. Any thread.
 class RemoteMapping {
  public:
   virtual ~RemoteMapping() = default;
+  // With kCuda these are addresses for kernels and copies of this process's GPU, not for the host.
   virtual std::span<std::byte> bytes() const = 0;
+  virtual MemoryKind kind() const { return MemoryKind::kHost; }
 };
 
 class CompletionQueue {
@@ -129,6 +139,9 @@ struct Counter {
   std::uint64_t value = 0;
 };
 
+// What a provider answers that takes no GPU memory.
+Status host_memory_only(ProviderKind provider);
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -139,7 +152,8 @@ class Device {
   // Where peers connect to, as text for the control connection ("tcp:127.0.0.1:40123").
   virtual const std::string& address() const = 0;
 
-  // Registers caller-owned bytes, which must outlive the region. Any thread.
+  // Registers caller-owned bytes, which must outlive the region. kUnsupported for GPU memory where
+  // the provider or the hardware cannot reach it, saying why and the way out. Any thread.
   virtual Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
                                                                 MemoryKind kind, Access access,
                                                                 PeerScope scope = kAnyScope) = 0;

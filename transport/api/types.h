@@ -31,6 +31,7 @@ inline constexpr std::uint8_t provider_bit(ProviderKind kind) {
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
 }
 
+// kCuda: device memory of one CUDA allocation. Host memory that CUDA pinned is kHost.
 enum class MemoryKind : std::uint8_t { kHost, kCuda };
 
 // What the peer may do with a region, as flags. Local access is always allowed. kMap: a peer on the

@@ -25,6 +25,11 @@ class AutoRegion final : public MemoryRegion {
 
   std::span<std::byte> bytes() const override { return parts_.front()->bytes(); }
   const RemoteRegion& describe() const override { return description_; }
+  MemoryKind kind() const override { return parts_.front()->kind(); }
+  Status flush() const override {
+    for (const auto& part : parts_) PENSTOCK_RETURN_IF_ERROR(part->flush());
+    return {};
+  }
   const MemoryRegion* part(ProviderKind kind) const override {
     for (const auto& part : parts_)
       if (const MemoryRegion* found = part->part(kind)) return found;

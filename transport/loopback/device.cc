@@ -28,9 +28,10 @@ LoopbackDevice::~LoopbackDevice() {
 }
 
 Result<std::unique_ptr<MemoryRegion>> LoopbackDevice::register_memory(std::span<std::byte> bytes,
-                                                                      MemoryKind /*kind*/,
+                                                                      MemoryKind memory,
                                                                       Access access,
                                                                       PeerScope scope) {
+  if (memory != MemoryKind::kHost) return host_memory_only(kind());
   return add_region(bytes, access, scope, nullptr);
 }
 

@@ -64,8 +64,7 @@ class ShmDevice final : public Device {
 
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
                                                         Access access, PeerScope scope) override {
-    if (kind != MemoryKind::kHost)
-      return Status(Code::kUnsupported, "register memory: shm reaches host memory only");
+    if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kShm);
     return make_region(bytes, access, scope, false);
   }
 

@@ -52,9 +52,9 @@ class TcpDevice final : public Device {
   const Capabilities& capabilities() const override { return capabilities_; }
   const std::string& address() const override { return address_; }
 
-  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
-                                                        MemoryKind /*kind*/, Access access,
-                                                        PeerScope scope) override {
+  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
+                                                        Access access, PeerScope scope) override {
+    if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kTcp);
     PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t key, context_->regions.add(bytes, access, scope));
     return std::unique_ptr<MemoryRegion>(
         std::make_unique<TcpRegion>(context_->regions, bytes, key));

@@ -172,9 +172,7 @@ class UcxRegion final : public MemoryRegion {
 Result<std::unique_ptr<MemoryRegion>> UcxDevice::register_memory(std::span<std::byte> bytes,
                                                                  MemoryKind kind, Access access,
                                                                  PeerScope scope) {
-  if (kind != MemoryKind::kHost)
-    return Status(Code::kUnsupported, "ucx: register memory: only the host's")
-        .with_hint("stage it through host memory, or use another transport");
+  if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kUcx);
   PENSTOCK_ASSIGN_OR_RETURN(const std::uint64_t key, regions_.add(bytes, access, scope));
   return std::unique_ptr<MemoryRegion>(
       std::make_unique<UcxRegion>(*this, bytes, regions_.incarnation(), key));

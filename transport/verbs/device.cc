@@ -68,8 +68,7 @@ class VerbsDevice final : public Device {
 
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
                                                         Access access, PeerScope scope) override {
-    if (kind != MemoryKind::kHost)
-      return Status(Code::kUnsupported, "register: this version takes host memory only");
+    if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kVerbs);
     PENSTOCK_ASSIGN_OR_RETURN(
         auto region, VerbsRegion::create(rails_, bytes, access, scope, context_.incarnation));
     return std::unique_ptr<MemoryRegion>(std::move(region));
