@@ -4,8 +4,10 @@
 // Keys, windows, states and errors, as raw verbs programs meet them on the fake NIC.
 
 #include <gmock/gmock.h>
+#include <sys/eventfd.h>
 
 #include "tests/transport/fake_nic_support.h"
+#include "transport/base/unique_fd.h"
 
 namespace penstock::test {
 namespace {
@@ -347,8 +349,9 @@ TEST(FakeNicWire, DmabufIsProbedWithoutADescriptor) {
     EXPECT_EQ(errno, able ? EBADF : EOPNOTSUPP);
     if (!able) continue;
     std::vector<std::byte> gpu(8192);
-    pair.fabric.add_dmabuf(1234, gpu);
-    ibv_mr* mr = pair.api.ibv_reg_dmabuf_mr(pair.b.pd, 4096, 4096, 0x10000, 1234,
+    UniqueFd fd(::eventfd(0, EFD_CLOEXEC));  // any that is open
+    pair.fabric.add_dmabuf(fd.get(), gpu);
+    ibv_mr* mr = pair.api.ibv_reg_dmabuf_mr(pair.b.pd, 4096, 4096, 0x10000, fd.get(),
                                             IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
     ASSERT_NE(mr, nullptr);
     pair.a.bytes[0] = std::byte{3};

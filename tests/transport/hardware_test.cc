@@ -85,6 +85,14 @@ TEST(PciMap, MeasuresByTheNearestCommonAncestor) {
                                              PciDistance::kMachine, PciDistance::kHostBridge));
 }
 
+TEST(PciMap, TellsTheDistanceOfTwoItNames) {
+  const PciMap map = read_pci_map_xml(machine()).value();
+  EXPECT_EQ(distance_between(map, "0000:17:00.0", "mlx5_1"), PciDistance::kHostBridge);
+  EXPECT_EQ(distance_between(map, "0000:b2:00.0", "mlx5_0"), PciDistance::kMachine);
+  EXPECT_EQ(distance_between(map, "0000:18:00.0", "mlx5_0"), std::nullopt) << "a card is no GPU";
+  EXPECT_EQ(distance_between(map, "0000:17:00.0", "rxe0"), std::nullopt);
+}
+
 TEST(PciMap, RefusesWhatIsNoXml) { EXPECT_FALSE(read_pci_map_xml("<topology").ok()); }
 
 TEST(PciMap, ReadsThisMachine) {
@@ -153,8 +161,10 @@ CudaDriver two_gpus() {
     return std::strcpy(id, device == 10 ? "0000:1A:00.0" : "0000:1B:00.0"), 0;
   };
   driver.cuDeviceGetAttribute = [](int* value, int attribute, int device) {
-    return *value = attribute == 116 || (attribute == 124 && device == 10) ? 1 : 0, 0;
+    if (attribute == 118 && device == 11) return *value = 200, 0;  // ordered for every GPU
+    return *value = attribute == 116 || attribute == 117 || (attribute == 124 && device == 10), 0;
   };
+  driver.cuFlushGPUDirectRDMAWrites = [](int, int) { return 0; };
   driver.cuMemGetHandleForAddressRange = [](void*, unsigned long long, std::size_t, int,
                                             unsigned long long) { return 0; };
   return driver;
@@ -167,12 +177,17 @@ TEST(CudaDriver, ListsWhatTheDriverSays) {
   EXPECT_TRUE(gpus[0].dmabuf);
   EXPECT_FALSE(gpus[1].dmabuf);
   EXPECT_TRUE(gpus[1].direct);
+  EXPECT_FALSE(gpus[0].ordered);
+  EXPECT_TRUE(gpus[1].ordered);
+  EXPECT_TRUE(gpus[0].flushes);
 }
 
 TEST(CudaDriver, WithoutTheExportCallThereIsNoDmabuf) {
   CudaDriver driver = two_gpus();
   driver.cuMemGetHandleForAddressRange = nullptr;
   EXPECT_FALSE(list_gpus(driver).value()[0].dmabuf);
+  driver.cuFlushGPUDirectRDMAWrites = nullptr;
+  EXPECT_FALSE(list_gpus(driver).value()[0].flushes);
 }
 
 TEST(CudaDriver, NoDeviceIsNoErrorAndARefusalIs) {

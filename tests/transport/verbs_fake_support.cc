@@ -29,14 +29,15 @@ FabricOptions FakeDevices::four_nics() {
   return options;
 }
 
-FakeDevices::FakeDevices(FabricOptions options) : fabric(clock, options) {
+FakeDevices::FakeDevices(FabricOptions options, std::optional<GpuHost> gpus)
+    : fabric(clock, options) {
   for (const int side : {0, 1}) {
     VerbsOptions wanted;
     const std::size_t half = options.nics.size() / 2;
     for (std::size_t i = 0; i < half; ++i)
       wanted.rails.push_back(options.nics[static_cast<std::size_t>(side) * half + i].name);
     wanted.incarnation = static_cast<Incarnation>(side) + 1;
-    device[side] = open_verbs_device(fabric.api(), wanted, clock).value();
+    device[side] = open_verbs_device(fabric.api(), wanted, clock, gpus).value();
     queue[side] = device[side]->create_completion_queue(16).value();
     region[side] = device[side]
                        ->register_memory(bytes[side], MemoryKind::kHost, Access::kRemoteReadWrite)
@@ -109,6 +110,8 @@ void FakeDevices::turn() {
         end.disconnected = true;
       else if (completion.event == Event::kImmediate)
         end.immediates.push_back(completion);
+      else if (completion.event == Event::kMessage)
+        ++end.messages;
       else
         end.done.push_back(completion);
     }

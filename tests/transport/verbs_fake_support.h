@@ -22,6 +22,7 @@ struct FakeEnd {
   std::vector<std::uint64_t> posted;
   std::vector<Completion> done, immediates;
   bool connected = false, disconnected = false;
+  std::size_t messages = 0;
   std::uint32_t qp = 0;  // of its first path
 
   std::vector<Code> codes() const;
@@ -30,7 +31,8 @@ struct FakeEnd {
 class FakeDevices {
  public:
   // Device `a` has the first half of the NICs as its rails, `b` the second.
-  explicit FakeDevices(FabricOptions options = two_nics());
+  // `gpus`: of the host of both.
+  explicit FakeDevices(FabricOptions options = two_nics(), std::optional<GpuHost> gpus = {});
   ~FakeDevices();
   FakeDevices(const FakeDevices&) = delete;
   FakeDevices& operator=(const FakeDevices&) = delete;

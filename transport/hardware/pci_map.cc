@@ -121,6 +121,15 @@ std::string_view pci_distance_name(PciDistance distance) {
   return "machine";
 }
 
+std::optional<PciDistance> distance_between(const PciMap& map, std::string_view gpu_address,
+                                            std::string_view rdma) {
+  for (std::size_t gpu = 0; gpu < map.gpus.size(); ++gpu)
+    for (std::size_t nic = 0; nic < map.nics.size(); ++nic)
+      if (map.gpus[gpu].address == gpu_address && map.nics[nic].rdma == rdma)
+        return map.distances[gpu][nic];
+  return {};
+}
+
 Result<PciMap> read_pci_map() { return read(nullptr); }
 Result<PciMap> read_pci_map_xml(const std::string& xml) { return read(&xml); }
 

@@ -5,6 +5,7 @@
 // Where network cards and GPUs sit on the PCI tree, from hwloc.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,10 @@ struct PciMap {
   std::vector<PciDevice> gpus;
   std::vector<std::vector<PciDistance>> distances;  // [gpu][nic]
 };
+
+// Between the GPU at this address and the card with this RDMA device; none when the map lacks one.
+std::optional<PciDistance> distance_between(const PciMap& map, std::string_view gpu_address,
+                                            std::string_view rdma);
 
 // This machine's. kSystem when hwloc cannot read it.
 Result<PciMap> read_pci_map();

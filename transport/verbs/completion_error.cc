@@ -28,7 +28,7 @@ constexpr std::array kRows{
         "up?"},
     Row{IBV_WC_LOC_EEC_OP_ERR, Code::kSystem, "LOC_EEC_OP_ERR", kUnused},
     Row{IBV_WC_LOC_PROT_ERR, Code::kInvalidArgument, "LOC_PROT_ERR",
-        "the local region was deregistered while a post still used it"},
+        "the local region was deregistered, or its GPU memory freed, while a post still used it"},
     Row{IBV_WC_WR_FLUSH_ERR, Code::kConnectionLost, "WR_FLUSH_ERR",
         "the connection had ended before this was carried out"},
     Row{IBV_WC_MW_BIND_ERR, Code::kSystem, "MW_BIND_ERR", kUnused},

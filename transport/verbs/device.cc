@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include <cerrno>
+#include <optional>
 
 #include "transport/base/log.h"
 #include "transport/base/random.h"
@@ -28,7 +29,8 @@ constexpr std::uint32_t kMaxMessageBytes = 1U << 20;
 class VerbsDevice final : public Device {
  public:
   VerbsDevice(const VerbsApi& api, const VerbsOptions& options, const Clock& clock,
-              std::unique_ptr<CmChannel> cm, std::vector<std::unique_ptr<Rail>> rails)
+              std::unique_ptr<CmChannel> cm, std::vector<std::unique_ptr<Rail>> rails,
+              std::optional<GpuHost> gpus)
       : clock_(clock),
         context_{options.incarnation != 0 ? options.incarnation : random_u64(),
                  options.message_bytes},
@@ -39,7 +41,8 @@ class VerbsDevice final : public Device {
         rails_(std::move(rails)),
         address_(device_address(addresses(rails_))),
         listener_(api),
-        events_(rails_) {}
+        events_(rails_),
+        gpus_(std::move(gpus)) {}
 
   Status start() {
     for (const std::unique_ptr<Rail>& rail : rails_)
@@ -68,9 +71,15 @@ class VerbsDevice final : public Device {
 
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
                                                         Access access, PeerScope scope) override {
-    if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kVerbs);
+    std::optional<GpuMemory> gpu;
+    if (kind == MemoryKind::kCuda) {
+      PENSTOCK_ASSIGN_OR_RETURN(const GpuHost* host, gpu_host());
+      PENSTOCK_ASSIGN_OR_RETURN(GpuMemory found, find_gpu_memory(*host, rails_, bytes));
+      gpu.emplace(std::move(found));
+    }
     PENSTOCK_ASSIGN_OR_RETURN(
-        auto region, VerbsRegion::create(rails_, bytes, access, scope, context_.incarnation));
+        auto region,
+        VerbsRegion::create(rails_, bytes, access, scope, context_.incarnation, std::move(gpu)));
     return std::unique_ptr<MemoryRegion>(std::move(region));
   }
 
@@ -119,6 +128,13 @@ class VerbsDevice final : public Device {
                                                const EndpointOptions& options) {
     return std::make_unique<VerbsEndpoint>(inner(queue), context_, listener, options);
   }
+  Result<const GpuHost*> gpu_host() {
+    MutexLock lock(gpus_mutex_);
+    if (!gpus_) {
+      PENSTOCK_ASSIGN_OR_RETURN(gpus_, this_gpu_host());
+    }
+    return &*gpus_;  // never changes again
+  }
   static std::vector<IpAddress> addresses(std::span<const std::unique_ptr<Rail>> rails) {
     std::vector<IpAddress> all;
     for (const std::unique_ptr<Rail>& rail : rails) all.push_back(rail->address());
@@ -134,6 +150,8 @@ class VerbsDevice final : public Device {
   Listener listener_;
   AsyncEvents events_;
   UniqueFd epoll_;
+  Mutex gpus_mutex_;
+  std::optional<GpuHost> gpus_ GUARDED_BY(gpus_mutex_);  // looked at when first needed
 };
 
 std::vector<Counter> VerbsDevice::counters() const {
@@ -164,7 +182,8 @@ std::vector<Counter> VerbsDevice::counters() const {
 }  // namespace verbs
 
 Result<std::unique_ptr<Device>> open_verbs_device(const verbs::VerbsApi& api,
-                                                  const VerbsOptions& options, const Clock& clock) {
+                                                  const VerbsOptions& options, const Clock& clock,
+                                                  std::optional<GpuHost> gpus) {
   if (options.message_bytes > verbs::kMaxMessageBytes)
     return Status(Code::kInvalidArgument,
                   fmt::format("message_bytes {} is above {}", options.message_bytes,
@@ -175,8 +194,8 @@ Result<std::unique_ptr<Device>> open_verbs_device(const verbs::VerbsApi& api,
     PENSTOCK_LOG_WARN("{}", unsafe.to_string());
   PENSTOCK_ASSIGN_OR_RETURN(auto cm, verbs::CmChannel::create(api));
   PENSTOCK_ASSIGN_OR_RETURN(auto rails, verbs::open_rails(api, options, *cm));
-  auto device =
-      std::make_unique<verbs::VerbsDevice>(api, options, clock, std::move(cm), std::move(rails));
+  auto device = std::make_unique<verbs::VerbsDevice>(api, options, clock, std::move(cm),
+                                                     std::move(rails), std::move(gpus));
   PENSTOCK_RETURN_IF_ERROR(device->start());
   return std::unique_ptr<Device>(std::move(device));
 }

@@ -113,6 +113,7 @@ class VerbsEndpoint final : public Endpoint {
   struct Post {
     Opcode opcode{};
     bool has_immediate = false;
+    bool gpu = false;  // the local bytes are not the host's: never inline
     std::uint8_t path = 0;
     Code poison = Code::kOk;  // refused by what we know of the peer: fails when its turn comes
     std::uint32_t immediate = 0;

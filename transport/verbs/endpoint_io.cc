@@ -82,6 +82,7 @@ Status VerbsEndpoint::prepare(const WorkRequest& request, Post& post) {
   PENSTOCK_ASSIGN_OR_RETURN(post.local_key, region.local_key(paths_[post.path]->domain()));
   post.local =
       reinterpret_cast<std::uint64_t>(request.local->bytes().data()) + request.local_offset;
+  post.gpu = region.kind() == MemoryKind::kCuda;
   return {};
 }
 
@@ -140,7 +141,7 @@ bool VerbsEndpoint::issue(Path& path, Post& post) {
       work.num_sge = 1;
       work.wr.rdma.remote_addr = post.remote + post.issued;
       work.wr.rdma.rkey = post.remote_key;
-      if (!read && piece <= path.inline_bytes()) work.send_flags = IBV_SEND_INLINE;
+      if (!read && !post.gpu && piece <= path.inline_bytes()) work.send_flags = IBV_SEND_INLINE;
     }
     post.issued += piece;
     add(read ? path.rail().counts().bytes_read : path.rail().counts().bytes_sent, piece);
@@ -160,7 +161,7 @@ bool VerbsEndpoint::issue_message(Path& path, const Post& post) {
     bytes.num_sge = 1;
     bytes.wr.rdma.remote_addr = theirs_.ring_address + std::uint64_t{slot} * theirs_.message_bytes;
     bytes.wr.rdma.rkey = theirs_.ring_key;
-    if (length <= path.inline_bytes()) bytes.send_flags = IBV_SEND_INLINE;
+    if (!post.gpu && length <= path.inline_bytes()) bytes.send_flags = IBV_SEND_INLINE;
   }
   ibv_send_wr& notice = path.next(true);
   notice.opcode = IBV_WR_SEND_WITH_IMM;

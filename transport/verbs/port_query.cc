@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 
+#include "transport/hardware/gpu_path.h"
 #include "transport/verbs/cm.h"
 
 namespace penstock::verbs {
@@ -61,6 +63,14 @@ int choose_gid(const std::vector<RdmaGid>& gids) {
     if (best < 0 && !gid.address.empty()) best = gid.index;
   }
   return best;
+}
+
+DmabufSupport probe_dmabuf(const VerbsApi& api, ibv_pd* domain) {
+  if (api.ibv_reg_dmabuf_mr == nullptr) return DmabufSupport::kNo;
+  ibv_mr* region = api.ibv_reg_dmabuf_mr(domain, 0, 4096, 0, -1, IBV_ACCESS_LOCAL_WRITE);
+  if (region == nullptr) return dmabuf_support(errno);
+  api.ibv_dereg_mr(region);
+  return DmabufSupport::kYes;
 }
 
 }  // namespace penstock::verbs

@@ -22,6 +22,9 @@ std::vector<RdmaGid> read_gids(const VerbsApi& api, ibv_context* context, std::u
 // people write into their configurations, else for an IPv6 one. −1 when there is none.
 int choose_gid(const std::vector<RdmaGid>& gids);
 
+// Whether the device registers dma-bufs: what it says to one that cannot be.
+DmabufSupport probe_dmabuf(const VerbsApi& api, ibv_pd* domain);
+
 // What list_rdma_ports() of ports.h returns, over this table.
 std::vector<RdmaPort> list_ports(const VerbsApi& api);
 

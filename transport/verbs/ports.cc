@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <memory>
 
-#include "transport/hardware/gpu_path.h"
 #include "transport/verbs/ipoib.h"
 #include "transport/verbs/port_query.h"
 
@@ -37,14 +36,11 @@ unsigned mtu_bytes(ibv_mtu mtu) {
 }
 
 DmabufSupport probe_dmabuf(const VerbsApi& api, ibv_context* context) {
-  if (api.ibv_reg_dmabuf_mr == nullptr) return DmabufSupport::kNo;
   ibv_pd* domain = api.ibv_alloc_pd(context);
   if (domain == nullptr) return DmabufSupport::kUnknown;
-  ibv_mr* region = api.ibv_reg_dmabuf_mr(domain, 0, 4096, 0, -1, IBV_ACCESS_LOCAL_WRITE);
-  const int error = errno;
-  if (region != nullptr) api.ibv_dereg_mr(region);
+  const DmabufSupport support = verbs::probe_dmabuf(api, domain);
   api.ibv_dealloc_pd(domain);
-  return region != nullptr ? DmabufSupport::kYes : dmabuf_support(error);
+  return support;
 }
 
 RdmaPort describe_port(const VerbsApi& api, ibv_context* context, const std::string& device,

@@ -49,13 +49,13 @@ Result<ibv_mr*> register_bytes(Domain& domain, std::span<std::byte> bytes, unsig
 
 Result<std::unique_ptr<VerbsRegion>> VerbsRegion::create(
     std::span<const std::unique_ptr<Rail>> rails, std::span<std::byte> bytes, Access access,
-    PeerScope scope, Incarnation incarnation) {
+    PeerScope scope, Incarnation incarnation, std::optional<GpuMemory> gpu) {
   if (bytes.empty()) return Status(Code::kInvalidArgument, "register: no bytes");
   // Whatever order the bytes of a write land in, the completion behind them is ordered.
   unsigned flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING;
   if (allows_write(access)) flags |= IBV_ACCESS_REMOTE_WRITE;
   if (allows_read(access)) flags |= IBV_ACCESS_REMOTE_READ;
-  std::unique_ptr<VerbsRegion> self(new VerbsRegion(bytes));
+  std::unique_ptr<VerbsRegion> self(new VerbsRegion(bytes, std::move(gpu)));
   RemoteRegion& descriptor = self->descriptor_;
   descriptor.providers = provider_bit(ProviderKind::kVerbs);
   descriptor.rails = static_cast<std::uint8_t>(rails.size());
@@ -64,7 +64,7 @@ Result<std::unique_ptr<VerbsRegion>> VerbsRegion::create(
   descriptor.length = bytes.size();
   for (std::size_t i = 0; i < rails.size(); ++i) {
     PENSTOCK_ASSIGN_OR_RETURN(Domain * domain, rails[i]->acquire(scope));
-    Result<ibv_mr*> mr = register_bytes(*domain, bytes, flags);
+    Result<ibv_mr*> mr = self->register_in(*domain, flags);
     if (!mr.ok()) {
       rails[i]->release(domain);
       return mr.status();
@@ -86,8 +86,7 @@ Result<std::uint32_t> VerbsRegion::local_key_elsewhere(Domain& domain) const {
   for (const Registration& each : elsewhere_)
     if (each.domain == &domain) return each.mr->lkey;
   PENSTOCK_ASSIGN_OR_RETURN(Domain * held, domain.rail.acquire(domain.scope));
-  Result<ibv_mr*> mr =
-      register_bytes(*held, bytes_, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING);
+  Result<ibv_mr*> mr = register_in(*held, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING);
   if (!mr.ok()) {
     domain.rail.release(held);
     return mr.status();

@@ -77,8 +77,10 @@ class FakeFabric {
   void raise_qp_event(std::uint32_t qp_num, ibv_event_type type);
   // DEVICE_FATAL, every queue pair in error, and DEVICE_REMOVAL to every id on it.
   void remove_nic(std::string_view nic);
-  // ibv_reg_dmabuf_mr of `fd` reaches these bytes. The descriptor stays the caller's.
+  // ibv_reg_dmabuf_mr of `fd` reaches these bytes while it is open. It stays the caller's.
   void add_dmabuf(int fd, std::span<std::byte> bytes);
+  // As nvidia_peermem does for GPU memory: registering these addresses reaches those bytes.
+  void add_peer_memory(std::span<std::byte> addresses, std::span<std::byte> bytes);
   // The next `count` registrations fail with `error`.
   void fail_registrations(int error, unsigned count = 1);
 

@@ -3,6 +3,8 @@
 
 // Protection domains, memory regions, type-2B memory windows, and who may reach what.
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "tests/support/fake_nic/state.h"
@@ -87,8 +89,14 @@ ibv_mr* reg_mr_iova2(ibv_pd* raw, void* address, std::size_t length, std::uint64
   const Call call(pd, "ibv_reg_mr_iova2");
   if (call.refused()) return none(EINVAL);
   if (address == nullptr) return none(EFAULT);
-  return register_bytes(*call, pd, static_cast<std::byte*>(address), length, iova,
-                        pages_of(address, length), access);
+  auto* const at = static_cast<std::byte*>(address);
+  for (const auto& [addresses, bytes] : call->peer_memory) {
+    if (at < addresses.data() || at >= addresses.data() + addresses.size()) continue;
+    const auto offset = static_cast<std::uint64_t>(at - addresses.data());
+    if (!inside(offset, length, 0, bytes.size())) return none(EFAULT);
+    return register_bytes(*call, pd, bytes.data() + offset, length, iova, 0, access);
+  }
+  return register_bytes(*call, pd, at, length, iova, pages_of(address, length), access);
 }
 
 // The order of the refusals is what a probe with descriptor −1 relies on: EOPNOTSUPP from a device
@@ -100,9 +108,10 @@ ibv_mr* reg_dmabuf_mr(ibv_pd* raw, std::uint64_t offset, std::size_t length, std
   if (call.refused()) return none(EINVAL);
   if (!pd.nic->spec.dmabuf) return none(EOPNOTSUPP);
   const auto found = call->dmabufs.find(fd);
-  if (found == call->dmabufs.end()) return none(EBADF);
+  if (found == call->dmabufs.end() || ::fcntl(fd, F_GETFD) < 0) return none(EBADF);
   const std::span<std::byte> bytes = found->second;
-  if (!inside(offset, length, 0, bytes.size())) return none(EINVAL);
+  if (!inside(offset, length, 0, bytes.size()) || offset % kPage != iova % kPage)
+    return none(EINVAL);
   return register_bytes(*call, pd, bytes.data() + offset, length, iova, 0,
                         static_cast<unsigned>(access));
 }

@@ -154,6 +154,11 @@ void FakeFabric::add_dmabuf(int fd, std::span<std::byte> bytes) {
   fabric->dmabufs[fd] = bytes;
 }
 
+void FakeFabric::add_peer_memory(std::span<std::byte> addresses, std::span<std::byte> bytes) {
+  const Scripted fabric(*state_);
+  fabric->peer_memory.emplace_back(addresses, bytes);
+}
+
 void FakeFabric::fail_registrations(int error, unsigned count) {
   const Scripted fabric(*state_);
   fabric->registration_error = error;

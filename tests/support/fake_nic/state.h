@@ -50,6 +50,7 @@ struct FabricState {
   std::vector<FakeQp*> queue_pairs;                 // alive
   std::unordered_map<std::uint32_t, Object*> keys;  // lkeys and rkeys → FakeMr or FakeMw
   std::map<int, std::span<std::byte>> dmabufs;
+  std::vector<std::pair<std::span<std::byte>, std::span<std::byte>>> peer_memory;
   std::deque<CmMessage> messages;
   std::uint32_t next_key_index = 1;
   std::uint32_t next_qp_num = 0x11;
