@@ -38,8 +38,8 @@ inline EndpointOptions with_token(const Token& token, std::uint32_t send_depth =
 }
 
 struct ShmSide {
-  ShmSide()
-      : device(open_shm_device({}, clock).value()),
+  explicit ShmSide(const ShmOptions& options = {})
+      : device(open_shm_device(options, clock).value()),
         queue(device->create_completion_queue(64).value()) {}
 
   void accept(const Token& token) { endpoint = device->accept(*queue, with_token(token)).value(); }

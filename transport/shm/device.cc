@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "transport/base/random.h"
+#include "transport/hardware/cuda_buffer.h"
 #include "transport/shm/counts.h"
 #include "transport/shm/endpoint.h"
 #include "transport/shm/listener.h"
@@ -48,14 +49,54 @@ class ShmRegion final : public MemoryRegion {
   RemoteRegion descriptor_;
 };
 
+// GPU memory: peers may map it, no post reaches it.
+class CudaRegion final : public MemoryRegion {
+ public:
+  static Result<std::unique_ptr<MemoryRegion>> create(RegionTable& table, CudaBuffer buffer,
+                                                      Access access, PeerScope scope) {
+    PENSTOCK_ASSIGN_OR_RETURN(CudaShare share, buffer.share());
+    std::unique_ptr<CudaRegion> self(new CudaRegion(table, std::move(buffer), std::move(share)));
+    PENSTOCK_ASSIGN_OR_RETURN(self->key_, table.add(self->bytes(), access, scope, &self->share_));
+    RemoteRegion& descriptor = self->descriptor_;
+    if (table.shared(self->key_)) descriptor.maps = provider_bit(ProviderKind::kShm);
+    descriptor.incarnation = table.incarnation();
+    descriptor.length = self->bytes().size();
+    descriptor.key[kKeySlot] = self->key_;
+    return std::unique_ptr<MemoryRegion>(std::move(self));
+  }
+  ~CudaRegion() override {
+    if (key_ != 0) table_.remove(key_);
+  }
+  CudaRegion(const CudaRegion&) = delete;
+  CudaRegion& operator=(const CudaRegion&) = delete;
+
+  std::span<std::byte> bytes() const override { return buffer_.bytes(); }
+  MemoryKind kind() const override { return MemoryKind::kCuda; }
+  const RemoteRegion& describe() const override { return descriptor_; }
+  const MemoryRegion* part(ProviderKind kind) const override {
+    return kind == ProviderKind::kShm ? this : nullptr;
+  }
+
+ private:
+  CudaRegion(RegionTable& table, CudaBuffer buffer, CudaShare share)
+      : table_(table), buffer_(std::move(buffer)), share_(std::move(share)) {}
+
+  RegionTable& table_;
+  const CudaBuffer buffer_;
+  const CudaShare share_;
+  std::uint64_t key_ = 0;
+  RemoteRegion descriptor_;
+};
+
 class ShmDevice final : public Device {
  public:
   ShmDevice(std::unique_ptr<Listener> listener, Address address,
-            std::unique_ptr<RegionTable> regions, const Clock& clock)
+            std::unique_ptr<RegionTable> regions, const CudaDriver* cuda, const Clock& clock)
       : listener_(std::move(listener)),
         host_(address.host),
         address_(to_text(address)),
         regions_(std::move(regions)),
+        cuda_(cuda),
         clock_(clock) {}
 
   ProviderKind kind() const override { return ProviderKind::kShm; }
@@ -64,7 +105,14 @@ class ShmDevice final : public Device {
 
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes, MemoryKind kind,
                                                         Access access, PeerScope scope) override {
-    if (kind != MemoryKind::kHost) return host_memory_only(ProviderKind::kShm);
+    if (kind == MemoryKind::kCuda) {
+      const CudaDriver* driver = cuda_;
+      if (driver == nullptr) {
+        PENSTOCK_ASSIGN_OR_RETURN(driver, system_cuda());
+      }
+      PENSTOCK_ASSIGN_OR_RETURN(CudaBuffer buffer, CudaBuffer::find(*driver, bytes));
+      return CudaRegion::create(*regions_, std::move(buffer), access, scope);
+    }
     return make_region(bytes, access, scope, false);
   }
 
@@ -141,13 +189,14 @@ class ShmDevice final : public Device {
                                                         options.send_depth, kMaxSendDepth));
     PENSTOCK_ASSIGN_OR_RETURN(SharedMemory segment, create_shared(kSegmentBytes, Others::kRead));
     return std::make_unique<ShmEndpoint>(static_cast<ShmQueue&>(queue), *regions_, counts_,
-                                         listener, options, std::move(segment));
+                                         listener, options, std::move(segment), cuda_);
   }
 
   const std::unique_ptr<Listener> listener_;
   const std::string host_;
   const std::string address_;
   const std::unique_ptr<RegionTable> regions_;
+  const CudaDriver* const cuda_;
   const Clock& clock_;
   Counts counts_;
   const Capabilities capabilities_{
@@ -167,7 +216,7 @@ Result<std::unique_ptr<Device>> open_shm_device(const ShmOptions& options, const
       std::unique_ptr<shm::RegionTable> regions,
       shm::RegionTable::create(options.incarnation != 0 ? options.incarnation : random_u64()));
   return std::unique_ptr<Device>(std::make_unique<shm::ShmDevice>(
-      std::move(listener), std::move(address), std::move(regions), clock));
+      std::move(listener), std::move(address), std::move(regions), options.cuda, clock));
 }
 
 }  // namespace penstock

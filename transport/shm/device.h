@@ -11,8 +11,11 @@
 
 namespace penstock {
 
+struct CudaDriver;
+
 struct ShmOptions {
-  Incarnation incarnation = 0;  // of this process's life; 0 makes one up
+  Incarnation incarnation = 0;       // of this process's life; 0 makes one up
+  const CudaDriver* cuda = nullptr;  // outlives device and mappings; null: the host's
 };
 
 // Opens the device and starts listening. `clock` outlives it. Errors: kUnsupported where /proc is

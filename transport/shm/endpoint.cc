@@ -21,11 +21,19 @@ namespace {
 constexpr int kMailBudget = 64;
 // map() waits this long for the peer, who answers when it polls or is woken.
 constexpr TimeNs kMapWaitNs = 250 * kMillisecond;
+constexpr const char* kMapIt = "shm copies host memory only: map the GPU's and copy with CUDA";
+
+// GPU memory: no post reaches it.
+bool lent_only(const RemoteRegion& remote) {
+  return !remote.reachable_by(ProviderKind::kShm) &&
+         (remote.maps & provider_bit(ProviderKind::kShm)) != 0;
+}
 
 }  // namespace
 
 ShmEndpoint::ShmEndpoint(ShmQueue& queue, RegionTable& regions, Counts& counts, Listener* listener,
-                         const EndpointOptions& options, SharedMemory segment)
+                         const EndpointOptions& options, SharedMemory segment,
+                         const CudaDriver* cuda)
     : queue_(queue),
       regions_(regions),
       counts_(counts),
@@ -36,7 +44,8 @@ ShmEndpoint::ShmEndpoint(ShmQueue& queue, RegionTable& regions, Counts& counts, 
       segment_fd_(std::move(segment.fd)),
       own_(std::move(segment.mapping)),
       sender_(options.send_depth),
-      receiver_(regions, options.scope, options.id) {}
+      receiver_(regions, options.scope, options.id),
+      imports_(cuda) {}
 
 ShmEndpoint::~ShmEndpoint() {
   end(Status(Code::kCancelled, "destroyed"));
@@ -148,8 +157,12 @@ Status ShmEndpoint::check(const WorkRequest& request) const {
   const std::size_t here = request.local->bytes().size();
   if (request.local_offset > here || request.length > here - request.local_offset)
     return bad("post: local bytes outside their region");
+  if (request.local->kind() != MemoryKind::kHost)
+    return Status(Code::kUnsupported, "post: the local bytes are GPU memory").with_hint(kMapIt);
   if (request.opcode == Opcode::kSend) return {};
   if (request.remote == nullptr) return bad("post: no remote region");
+  if (lent_only(*request.remote))
+    return Status(Code::kUnsupported, "post: the remote region is GPU memory").with_hint(kMapIt);
   if (!request.remote->reachable_by(ProviderKind::kShm) ||
       request.remote->version != RemoteRegion::kVersion)
     return bad("post: the remote region is not one of shm's");
@@ -160,7 +173,8 @@ Result<std::shared_ptr<RemoteMapping>> ShmEndpoint::map(const RemoteRegion& remo
   if (!connected()) return status();
   if (!allows_map(access) && !allows_write(access))
     return Status(Code::kInvalidArgument, "map: neither kMap nor kRemoteWrite is asked for");
-  if (!remote.reachable_by(ProviderKind::kShm) || remote.version != RemoteRegion::kVersion)
+  if ((!remote.reachable_by(ProviderKind::kShm) && !lent_only(remote)) ||
+      remote.version != RemoteRegion::kVersion)
     return Status(Code::kUnsupported, "map: the remote region is not one of shm's");
   if (remote.incarnation != peer_->incarnation)
     return Status(Code::kStale, "map: the region is of another life of the peer");

@@ -38,7 +38,7 @@ class ShmEndpoint final : public Endpoint {
  public:
   // Connects when `listener` is null, else waits for what that listener hands over.
   ShmEndpoint(ShmQueue& queue, RegionTable& regions, Counts& counts, Listener* listener,
-              const EndpointOptions& options, SharedMemory segment);
+              const EndpointOptions& options, SharedMemory segment, const CudaDriver* cuda);
   ~ShmEndpoint() override;
   ShmEndpoint(const ShmEndpoint&) = delete;
   ShmEndpoint& operator=(const ShmEndpoint&) = delete;

@@ -3,6 +3,7 @@
 #include "transport/shm/imports.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "transport/shm/region_table.h"
 
@@ -18,6 +19,16 @@ class ShmMapping final : public RemoteMapping {
  private:
   const std::shared_ptr<Mapping> mapping_;
   const std::span<std::byte> bytes_;
+};
+
+class CudaMapping final : public RemoteMapping {
+ public:
+  explicit CudaMapping(CudaImport import) : import_(std::move(import)) {}
+  std::span<std::byte> bytes() const override { return import_.bytes(); }
+  MemoryKind kind() const override { return MemoryKind::kCuda; }
+
+ private:
+  const CudaImport import_;
 };
 
 }  // namespace
@@ -47,11 +58,23 @@ Result<std::shared_ptr<RemoteMapping>> Imports::map(std::uint64_t key, Access ac
   if (region.code != Code::kOk) return Status(region.code, "map: no such region of the peer");
   if (!covers(region.access, access))
     return Status(Code::kAccess, "map: the peer does not allow it for this region");
+  if (region.cuda) return open(region);
   if (region.base == nullptr)
     return Status(Code::kUnsupported, "map: the peer's region does not lie in memory it shares")
         .with_hint("its owner has to take it from allocate_memory()");
   return std::shared_ptr<RemoteMapping>(
       std::make_shared<ShmMapping>(region.mapping, std::span(region.base, region.length)));
+}
+
+// A peer's GPU that is not ours to open ends nothing: the caller has other ways.
+Result<std::shared_ptr<RemoteMapping>> Imports::open(const Region& region) const {
+  const CudaDriver* driver = cuda_;
+  if (driver == nullptr) {
+    PENSTOCK_ASSIGN_OR_RETURN(driver, system_cuda());
+  }
+  PENSTOCK_ASSIGN_OR_RETURN(CudaImport import,
+                            CudaImport::open(*driver, *region.cuda, region.length));
+  return std::shared_ptr<RemoteMapping>(std::make_shared<CudaMapping>(std::move(import)));
 }
 
 Status Imports::learn(const Parcel& parcel) {
@@ -69,10 +92,16 @@ Status Imports::learn(const Parcel& parcel) {
 
 Status Imports::fill(Region& region, const Parcel& parcel, bool writable) {
   const Message& grant = parcel.message;
-  if (grant.code == Code::kOk && grant.block != 0) {
-    if (parcel.fd_count != 1 || grant.block_offset > grant.block_bytes ||
+  const bool cuda = grant.memory == MemoryKind::kCuda;
+  if (grant.code == Code::kOk && (grant.block != 0 || cuda)) {
+    if (parcel.fd_count != (cuda ? 0U : 1U) || grant.block_offset > grant.block_bytes ||
         grant.length > grant.block_bytes - grant.block_offset)
       return {Code::kProtocol, "the peer granted a region outside its memory"};
+  }
+  if (grant.code == Code::kOk && cuda) {
+    const std::string gpu(grant.gpu.data(), ::strnlen(grant.gpu.data(), grant.gpu.size()));
+    region.cuda = CudaShare{grant.cuda, gpu, grant.block_bytes, grant.block_offset};
+  } else if (grant.code == Code::kOk && grant.block != 0) {
     // What may not be written is refused by map() or at the post.
     PENSTOCK_ASSIGN_OR_RETURN(region.mapping,
                               map_block(parcel, writable && allows_write(grant.access)));

@@ -6,10 +6,12 @@
 // A key is asked for once, when it is first used. Thread: the endpoint's.
 
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "transport/api/device.h"
+#include "transport/hardware/cuda_import.h"
 #include "transport/shm/message.h"
 #include "transport/shm/shared_memory.h"
 
@@ -25,7 +27,11 @@ class Imports {
     std::uint64_t length = 0;
     std::byte* base = nullptr;  // null: not shared, its owner copies
     std::shared_ptr<Mapping> mapping;
+    std::optional<CudaShare> cuda;  // GPU memory: opened by map()
   };
+
+  // `cuda`: the driver, or null for the host's.
+  explicit Imports(const CudaDriver* cuda) : cuda_(cuda) {}
 
   // The region of `key`; null when the peer must be asked, which is noted as done.
   const Region* find(std::uint64_t key);
@@ -48,8 +54,10 @@ class Imports {
   };
 
   Status fill(Region& region, const Parcel& parcel, bool writable);
+  Result<std::shared_ptr<RemoteMapping>> open(const Region& region) const;
   Result<std::shared_ptr<Mapping>> map_block(const Parcel& parcel, bool writable);
 
+  const CudaDriver* const cuda_;
   std::unordered_map<std::uint32_t, Region> regions_;  // by slot: a new key there replaces the old
   std::vector<Wish> wishes_;
   std::vector<Known> known_;

@@ -16,11 +16,12 @@
 
 #include "transport/api/types.h"
 #include "transport/base/unique_fd.h"
+#include "transport/hardware/cuda_driver.h"
 
 namespace penstock::shm {
 
 inline constexpr std::uint32_t kMagic = 0x4d'53'53'50;  // "PSSM"
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 
 enum class MessageKind : std::uint8_t { kHello, kWelcome, kRefusal, kAsk, kGrant, kFault };
 
@@ -39,9 +40,13 @@ struct Message {
   std::uint64_t block_offset = 0;  // of the region in it
   Access access{};                 // what the region allows
   std::uint8_t to_map = 0;         // kAsk: for map(), comes back in kGrant
-  std::uint8_t unused[6] = {};
+  MemoryKind memory{};             // of the region
+  std::uint8_t unused[5] = {};
+  // kGrant of GPU memory, which has no block and no descriptor: what opens its allocation.
+  CudaIpcHandle cuda{};
+  std::array<char, 16> gpu{};  // PCI address
 };
-static_assert(sizeof(Message) == 80);
+static_assert(sizeof(Message) == 160);
 
 // The descriptors of a hello and a welcome, in this order; a grant has one or none.
 enum : std::size_t { kSegmentFd, kKeysFd, kBellFd, kMaxFds };

@@ -52,7 +52,7 @@ void RegionTable::free(std::span<std::byte> block) {
 
 bool RegionTable::shared(std::uint64_t key) const {
   const Slot& slot = slots_[slot_of(key)];
-  return slot.block != nullptr && slot.access != Access::kLocal;
+  return (slot.block != nullptr || slot.cuda != nullptr) && slot.access != Access::kLocal;
 }
 
 // A block is mapped as a whole, so it is shared only if everyone it would be shared with may have
@@ -69,7 +69,8 @@ const RegionTable::Block* RegionTable::block_for(const Slot& slot) const {
   return allows_write(slot.access) && !writable ? nullptr : &block;
 }
 
-Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope) {
+Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access, PeerScope scope,
+                                       const CudaShare* cuda) {
   MutexLock lock(mutex_);
   if (free_.empty()) return Status(Code::kExhausted, "register memory: too many regions");
   const std::uint32_t index = free_.back();
@@ -79,7 +80,8 @@ Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access
   slot.scope = scope;
   slot.key = make_key(index);
   slot.bytes = bytes;
-  slot.block = block_for(slot);
+  slot.block = cuda == nullptr ? block_for(slot) : nullptr;
+  slot.cuda = cuda;
   const std::uint64_t key = slot.key;
   key_word(key).store(key, std::memory_order_release);
   // Pairs with the acquire in enter(): who sees the bit sees the fields. Not a store: someone who
@@ -154,6 +156,7 @@ Code RegionTable::resolve(std::uint64_t key, Access wanted, PeerScope scope, std
   const Slot& slot = slots_[slot_of(key)];
   if (slot.scope != kAnyScope && slot.scope != scope) return Code::kAccess;
   if (!covers(slot.access, wanted)) return Code::kAccess;
+  if (slot.cuda != nullptr && wanted != Access::kLocal) return Code::kUnsupported;
   // Subtraction, not addition: offset + length may wrap.
   if (offset > slot.bytes.size() || length > slot.bytes.size() - offset) return Code::kAccess;
   bytes = slot.bytes.subspan(offset, length);
@@ -168,7 +171,15 @@ UniqueFd RegionTable::grant(std::uint64_t key, PeerScope scope, Message& grant) 
   const Slot& slot = slots_[slot_of(key)];
   grant.access = slot.access;
   grant.length = slot.bytes.size();
-  if (slot.block == nullptr || slot.access == Access::kLocal) return {};
+  if (slot.access == Access::kLocal) return {};
+  if (slot.cuda != nullptr) {
+    grant.memory = MemoryKind::kCuda;
+    grant.cuda = slot.cuda->handle;
+    grant.block_bytes = slot.cuda->allocation_bytes;
+    grant.block_offset = slot.cuda->offset;
+    slot.cuda->gpu.copy(grant.gpu.data(), grant.gpu.size());
+  }
+  if (slot.block == nullptr) return {};
   const SharedMemory& memory = slot.block->memory;
   Result<UniqueFd> fd = allows_write(slot.access)
                             ? Result<UniqueFd>(UniqueFd(::dup(memory.fd.get())))

@@ -7,8 +7,9 @@
 // Blocks are what allocate_memory() made: memory of its own that peers can map. A region inside a
 // block is shared: its owner hands the block out once the peer may have it, and from then on the
 // peer's copies go straight in. Any other region is reached through the owner, who copies for the
-// peer. What says "alive" is therefore double: `state` for our own threads, and a word of shared
-// memory that all peers map read-only and look at before each copy.
+// peer. GPU memory is lent to be mapped and never copied here. What says "alive" is therefore
+// double: `state` for our own threads, and a word of shared memory that all peers map read-only and
+// look at before each copy.
 //
 // Removal clears both and waits for whoever is inside: our threads are counted in `state`; a peer
 // says in its segment which region it is inside of. A copy is short. A peer that is dead is known
@@ -24,6 +25,7 @@
 
 #include "transport/api/types.h"
 #include "transport/base/thread_annotations.h"
+#include "transport/hardware/cuda_buffer.h"
 #include "transport/shm/peer.h"
 
 namespace penstock::shm {
@@ -37,8 +39,10 @@ class RegionTable {
   Result<std::span<std::byte>> allocate(std::size_t bytes, Access access, PeerScope scope);
   void free(std::span<std::byte> block);  // its regions are removed
 
-  // The key: the slot and random bits, never 0. kExhausted.
-  Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope);
+  // The key: the slot and random bits, never 0. `cuda`: how GPU memory is lent; null for the
+  // host's, else it lives until remove(). kExhausted.
+  Result<std::uint64_t> add(std::span<std::byte> bytes, Access access, PeerScope scope,
+                            const CudaShare* cuda = nullptr);
   // Does it lie in memory that peers can map? Of a key that was added and not removed.
   bool shared(std::uint64_t key) const;
   // When it returns the key is dead and nobody copies to or from the bytes.
@@ -65,7 +69,8 @@ class RegionTable {
     std::atomic<std::uint32_t>* users_ = nullptr;
   };
 
-  // The bytes of a peer's request, held by `guard`. kStale, kAccess. Lock-free.
+  // The bytes of a peer's request, held by `guard`. kStale, kAccess; kUnsupported for copies to and
+  // from GPU memory. Lock-free.
   Code resolve(std::uint64_t key, Access wanted, PeerScope scope, std::uint64_t offset,
                std::uint64_t length, std::span<std::byte>& bytes, Guard& guard) const;
 
@@ -97,6 +102,7 @@ class RegionTable {
     std::uint64_t key = 0;
     std::span<std::byte> bytes;
     const Block* block = nullptr;  // that may be shared because of this region
+    const CudaShare* cuda = nullptr;
   };
 
   RegionTable(Incarnation incarnation, SharedMemory keys);
