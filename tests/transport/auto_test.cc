@@ -8,8 +8,11 @@
 
 #include <thread>
 
+#include "tests/support/fake_cuda/fake_cuda.h"
 #include "tests/transport/conformance.h"
+#include "transport/auto/region.h"
 #include "transport/loopback/fabric.h"
+#include "transport/shm/device.h"
 #include "transport/tcp/device.h"
 
 namespace penstock::test {
@@ -101,6 +104,56 @@ TEST_F(AutoTest, NamesBothSidesWhenTheyShareNothing) {
   EXPECT_EQ(status.code(), Code::kUnsupported);
   EXPECT_THAT(status.to_string(), HasSubstr(alone->address()));
   EXPECT_THAT(status.to_string(), HasSubstr("not tcp: the peer does not offer it"));
+}
+
+// Any of its transports may be the way to a peer, so all of them must take the memory.
+TEST_F(AutoTest, TakesGpuMemoryWhereEveryTransportDoes) {
+  FakeCuda cuda;
+  const std::span<std::byte> buffer = cuda.allocate(64);
+  for (const bool with_tcp : {false, true}) {
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(open_shm_device({.cuda = &cuda.driver()}, clock).value());
+    if (with_tcp) devices.push_back(open_tcp(7, clock));
+    const auto device = create_auto_device(std::move(devices), {}).value();
+    const auto region = device->register_memory(buffer, MemoryKind::kCuda, Access::kMap);
+    if (!with_tcp) {
+      EXPECT_EQ(region.value()->kind(), MemoryKind::kCuda);
+      continue;
+    }
+    EXPECT_EQ(region.status().code(), Code::kUnsupported);
+    EXPECT_THAT(region.status().what(), HasSubstr("tcp takes host memory only"));
+    EXPECT_EQ(cuda.retained(), 0) << "what shm had of it is given back";
+  }
+}
+
+// A part of a region whose flush() counts, or fails.
+class FlushedRegion final : public MemoryRegion {
+ public:
+  FlushedRegion(int& flushes, bool fails) : flushes_(flushes), fails_(fails) {}
+  std::span<std::byte> bytes() const override { return {}; }
+  const RemoteRegion& describe() const override { return description_; }
+  Status flush() const override {
+    ++flushes_;
+    return fails_ ? Status(Code::kStale, "freed") : Status();
+  }
+
+ private:
+  int& flushes_;
+  const bool fails_;
+  const RemoteRegion description_;
+};
+
+TEST(AutoRegion, FlushesEveryPartAndSaysWhenOneFails) {
+  int flushes = 0;
+  const auto of = [&](bool fails) {
+    std::vector<std::unique_ptr<MemoryRegion>> parts;
+    parts.push_back(std::make_unique<FlushedRegion>(flushes, false));
+    parts.push_back(std::make_unique<FlushedRegion>(flushes, fails));
+    return automatic::AutoRegion(std::move(parts)).flush().code();
+  };
+  EXPECT_EQ(of(false), Code::kOk);
+  EXPECT_EQ(flushes, 2);
+  EXPECT_EQ(of(true), Code::kStale);
 }
 
 TEST_F(AutoTest, RefusesTwoOfAKind) {
