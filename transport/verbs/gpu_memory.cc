@@ -74,11 +74,13 @@ Result<ibv_mr*> register_gpu_memory(Domain& domain, const GpuMemory& memory, uns
   ibv_mr* mr = domain.rail.api().ibv_reg_dmabuf_mr(domain.pd, dmabuf.offset, bytes.size(),
                                                    reinterpret_cast<std::uint64_t>(bytes.data()),
                                                    dmabuf.fd.get(), static_cast<int>(access));
-  if (mr == nullptr)
+  if (mr == nullptr) {
+    const int error = errno;
     return Status::system(fmt::format("register {} bytes of {} with {} as a dma-buf", bytes.size(),
                                       memory.buffer.gpu().label(), domain.rail.name()),
-                          errno)
+                          error)
         .with_hint(way_out({}));
+  }
   add(domain.rail.counts().registrations);
   return mr;
 }
