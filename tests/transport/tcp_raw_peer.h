@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "tests/transport/tcp_pair.h"
+#include "transport/tcp/address.h"
 #include "transport/tcp/frame.h"
-#include "transport/tcp/socket.h"
 
 namespace penstock {
 
@@ -32,10 +32,10 @@ inline tcp::FrameHeader sealed(tcp::FrameHeader header) {
 class RawPeer {
  public:
   explicit RawPeer(const std::string& device_address) {
-    const tcp::SocketAddress address = tcp::parse_device_address(device_address).value();
+    const socket::Address address = tcp::parse_device_address(device_address).value();
     fd_.reset(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     CHECK(::connect(fd_.get(), address.get(), address.length) == 0);
-    CHECK(tcp::set_connection_options(fd_.get(), {}).ok());
+    CHECK(socket::set_connection_options(fd_.get(), {}).ok());
   }
 
   int fd() const { return fd_.get(); }

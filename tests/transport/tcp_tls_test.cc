@@ -167,10 +167,10 @@ TEST(TcpTls, StrangersDoNotStopOthers) {
 // Sits on the wire of one connection.
 class Eavesdropper {
  public:
-  Eavesdropper() : listener_(tcp::listen_on("127.0.0.1", 0, {}).value()) {}
+  Eavesdropper() : listener_(socket::listen_on("127.0.0.1", 0, {}).value()) {}
 
   std::string address() const {
-    return tcp::device_address("127.0.0.1", tcp::bound_port(listener_.get()).value());
+    return tcp::device_address("127.0.0.1", socket::bound_port(listener_.get()).value(), false);
   }
   // Carries what came since, both ways.
   void carry(const std::string& target) {

@@ -11,10 +11,10 @@
 #include <random>
 
 #include "tests/transport/ucx_peer.h"
+#include "transport/socket/socket.h"
 #include "transport/ucx/api.h"
 #include "transport/ucx/device.h"
 #include "transport/ucx/frame.h"
-#include "transport/ucx/socket.h"
 
 namespace penstock::test {
 namespace {
@@ -90,7 +90,7 @@ class UcxTest : public testing::TestWithParam<const char*> {
   }
 
   UniqueFd dial() const {
-    auto target = ucx::parse_device_address(device_->address()).value();
+    auto target = socket::parse_device_address("ucx:", device_->address()).value();
     UniqueFd fd(::socket(target.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(fd.get(), target.get(), target.length), 0);
     return fd;
@@ -183,11 +183,12 @@ TEST_F(UcxTest, TellsAPeerOfAnotherVersionItsOwn) {
 }
 
 TEST_F(UcxTest, SaysWhichVersionThePeerSpeaks) {
-  const UniqueFd listener = ucx::listen_on("127.0.0.1", 0).value();
-  const std::uint16_t port = ucx::bound_port(listener.get()).value();
+  const UniqueFd listener = socket::listen_on("127.0.0.1", 0, {}).value();
+  const std::uint16_t port = socket::bound_port(listener.get()).value();
   EndpointOptions options;
   options.token = random_token();
-  endpoint_ = device_->connect(*queue_, ucx::device_address("127.0.0.1", port), options).value();
+  endpoint_ =
+      device_->connect(*queue_, socket::device_address("ucx:", "127.0.0.1", port), options).value();
   UniqueFd fd;
   ASSERT_TRUE(until([&] {
     fd = UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));

@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <memory>
 
+#include "transport/socket/socket.h"
 #include "transport/tcp/counters.h"
 #include "transport/tcp/device.h"
 #include "transport/tcp/region_table.h"
-#include "transport/tcp/socket.h"
 #include "transport/tcp/tls_link.h"
 
 namespace penstock::tcp {
@@ -41,7 +41,7 @@ struct DeviceContext {
   RegionTable regions;
   Places places;
   CounterBook counters;
-  SocketOptions sockets;
+  socket::Options sockets;
   std::unique_ptr<TlsSetup> tls;  // none: plain
   Zerocopy zerocopy = Zerocopy::kOff;
 };

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "transport/base/random.h"
+#include "transport/tcp/address.h"
 #include "transport/tcp/context.h"
 #include "transport/tcp/endpoint.h"
 #include "transport/tcp/listener.h"
@@ -70,9 +71,10 @@ class TcpDevice final : public Device {
 
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
                                             const EndpointOptions& options) override {
-    PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress target, parse_device_address(address));
+    PENSTOCK_ASSIGN_OR_RETURN(const socket::Address target, parse_device_address(address));
     PENSTOCK_ASSIGN_OR_RETURN(auto endpoint, make_endpoint(queue, nullptr, options));
-    PENSTOCK_ASSIGN_OR_RETURN(Connecting connecting, start_connect(target, context_->sockets));
+    PENSTOCK_ASSIGN_OR_RETURN(socket::Connecting connecting,
+                              socket::start_connect(target, context_->sockets));
     endpoint->start(std::move(connecting.fd), connecting.error, address);
     return std::unique_ptr<Endpoint>(std::move(endpoint));
   }
@@ -146,21 +148,11 @@ Status check(const TcpOptions& options) {
 
 Status set_zerocopy(Zerocopy wanted, DeviceContext& context) {
   if (wanted == Zerocopy::kOff) return {};
-  context.sockets.zerocopy = knows_zerocopy();
+  context.sockets.zerocopy = socket::knows_zerocopy();
   if (context.sockets.zerocopy) context.zerocopy = wanted;
   if (context.sockets.zerocopy || wanted == Zerocopy::kAuto) return {};
   return Status(Code::kUnsupported, "this kernel has no MSG_ZEROCOPY")
       .with_hint("use Zerocopy::kAuto or kOff");
-}
-
-Result<std::string> advertised_host(const TcpOptions& options) {
-  if (!options.advertise_host.empty()) return resolve_host(options.advertise_host);
-  if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
-    return Status(
-               Code::kInvalidArgument,
-               fmt::format("a device bound to {} needs a host to advertise", options.bind_address))
-        .with_hint("set advertise_host to the address peers reach this machine at");
-  return options.bind_address;
 }
 
 }  // namespace
@@ -179,17 +171,19 @@ Result<std::unique_ptr<Device>> open_tcp_device(const TcpOptions& options, const
         context->tls, tcp::TlsSetup::create(options.secret, options.job,
                                             {options.tls_rekey_bytes, options.tls_offload}));
   }
-  PENSTOCK_ASSIGN_OR_RETURN(const std::string host, tcp::advertised_host(options));
-  PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket,
-                            tcp::listen_on(options.bind_address, options.port, context->sockets));
-  PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, tcp::bound_port(socket.get()));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::string host,
+                            socket::advertised_host(options.bind_address, options.advertise_host));
+  PENSTOCK_ASSIGN_OR_RETURN(
+      UniqueFd listening, socket::listen_on(options.bind_address, options.port, context->sockets));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, socket::bound_port(listening.get()));
   PENSTOCK_ASSIGN_OR_RETURN(
       std::unique_ptr<tcp::Listener> listener,
-      tcp::Listener::create(std::move(socket),
+      tcp::Listener::create(std::move(listening),
                             {options.hello_timeout_ns, context->sockets, context->tls.get()},
                             context->counters.lend(), clock));
-  return std::unique_ptr<Device>(std::make_unique<tcp::TcpDevice>(
-      std::move(context), std::move(listener), tcp::device_address(host, port), clock));
+  return std::unique_ptr<Device>(
+      std::make_unique<tcp::TcpDevice>(std::move(context), std::move(listener),
+                                       tcp::device_address(host, port, options.encrypt), clock));
 }
 
 }  // namespace penstock

@@ -11,7 +11,6 @@
 #include "transport/base/check.h"
 #include "transport/tcp/listener.h"
 #include "transport/tcp/queue.h"
-#include "transport/tcp/socket.h"
 
 // Its life: connecting, posting, ending. The traffic of a step is endpoint_io.cc.
 
@@ -92,7 +91,7 @@ void TcpEndpoint::adopt(Adoption adoption) {
   tls_ = std::move(adoption.tls);
   readable_ = tls_ != nullptr;  // it may have read beyond the hello
   if (tls_ != nullptr) counters_.tls_offloaded.add(tls_->offloaded());
-  peer_ = peer_name(fd_.get());
+  peer_ = socket::peer_name(fd_.get());
   state_ = State::kOpen;
   announce_ = true;
   sender_.set_peer_depth(adoption.peer_depth);

@@ -14,9 +14,9 @@
 #include "transport/base/clock.h"
 #include "transport/base/thread_annotations.h"
 #include "transport/base/unique_fd.h"
+#include "transport/socket/socket.h"
 #include "transport/tcp/counters.h"
 #include "transport/tcp/frame.h"
-#include "transport/tcp/socket.h"
 #include "transport/tcp/tls_link.h"
 
 namespace penstock::tcp {
@@ -29,7 +29,7 @@ class Listener {
 
   struct Options {
     TimeNs hello_timeout_ns = 0;
-    SocketOptions sockets;
+    socket::Options sockets;
     const TlsSetup* tls = nullptr;  // outlives the listener; none: plain
   };
   // Owns `socket`, which listens; counts in `counters`, which is its alone.

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/socket/socket.h"
 #include "transport/ucx/queue.h"
-#include "transport/ucx/socket.h"
 
 // Its life: greeting, pairing, posting, ending. The traffic is connection_io.cc.
 
@@ -61,7 +61,7 @@ void Connection::finish_connect() {
 
 void Connection::adopt(Adoption adoption) {
   if (state_ != State::kWaiting) return;  // closed meanwhile: the socket closes with `adoption`
-  peer_ = peer_name(adoption.fd.get());
+  peer_ = socket::peer_name(adoption.fd.get());
   socket_ = Rendezvous(std::move(adoption.fd), adoption.hello);
   state_ = State::kGreeting;
   if (Status status = queue_.watch(socket_.fd(), *this); !status.ok()) return end(status);

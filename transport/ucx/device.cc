@@ -7,18 +7,19 @@
 #include <thread>
 
 #include "transport/base/random.h"
+#include "transport/socket/socket.h"
 #include "transport/ucx/connection.h"
 #include "transport/ucx/context.h"
 #include "transport/ucx/listener.h"
 #include "transport/ucx/queue.h"
 #include "transport/ucx/region_table.h"
-#include "transport/ucx/socket.h"
 
 namespace penstock {
 namespace ucx {
 namespace {
 
 constexpr std::uint32_t kMaxEndpoints = 1U << 16;  // sockets run out before
+constexpr std::string_view kAddressPrefix = "ucx:";
 constexpr std::size_t kKeySlot = key_slot(ProviderKind::kUcx);
 // A region that goes away while bytes land in it: after this its peers are cut off.
 constexpr TimeNs kLandingPatienceNs = kSecond;
@@ -91,8 +92,9 @@ class UcxDevice final : public Device {
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
                                             const EndpointOptions& options) override {
     PENSTOCK_RETURN_IF_ERROR(check(options));
-    PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress target, parse_device_address(address));
-    PENSTOCK_ASSIGN_OR_RETURN(Connecting connecting, start_connect(target));
+    PENSTOCK_ASSIGN_OR_RETURN(const socket::Address target,
+                              socket::parse_device_address(kAddressPrefix, address));
+    PENSTOCK_ASSIGN_OR_RETURN(socket::Connecting connecting, socket::start_connect(target, {}));
     auto& own = static_cast<UcxQueue&>(queue);
     MutexLock lock(own.gate());
     auto connection = std::make_unique<Connection>(own, regions_, nullptr, options);
@@ -178,16 +180,6 @@ Result<std::unique_ptr<MemoryRegion>> UcxDevice::register_memory(std::span<std::
       std::make_unique<UcxRegion>(*this, bytes, regions_.incarnation(), key));
 }
 
-Result<std::string> advertised_host(const UcxOptions& options) {
-  if (!options.advertise_host.empty()) return resolve_host(options.advertise_host);
-  if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
-    return Status(
-               Code::kInvalidArgument,
-               fmt::format("a device bound to {} needs a host to advertise", options.bind_address))
-        .with_hint("set advertise_host to the address peers reach this machine at");
-  return options.bind_address;
-}
-
 }  // namespace
 }  // namespace ucx
 
@@ -195,16 +187,18 @@ Result<std::unique_ptr<Device>> open_ucx_device(const UcxOptions& options, const
   PENSTOCK_ASSIGN_OR_RETURN(const ucx::UcpApi* api, ucx::system_ucp());
   PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<ucx::Context> context,
                             ucx::Context::open(*api, options.transports));
-  PENSTOCK_ASSIGN_OR_RETURN(const std::string host, ucx::advertised_host(options));
-  PENSTOCK_ASSIGN_OR_RETURN(UniqueFd socket, ucx::listen_on(options.bind_address, options.port));
-  PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, ucx::bound_port(socket.get()));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::string host,
+                            socket::advertised_host(options.bind_address, options.advertise_host));
+  PENSTOCK_ASSIGN_OR_RETURN(UniqueFd listening,
+                            socket::listen_on(options.bind_address, options.port, {}));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::uint16_t port, socket::bound_port(listening.get()));
   PENSTOCK_ASSIGN_OR_RETURN(
       std::unique_ptr<ucx::Listener> listener,
-      ucx::Listener::create(std::move(socket), options.hello_timeout_ns, clock));
+      ucx::Listener::create(std::move(listening), options.hello_timeout_ns, clock));
   const Incarnation incarnation = options.incarnation != 0 ? options.incarnation : random_u64();
-  return std::unique_ptr<Device>(
-      std::make_unique<ucx::UcxDevice>(std::move(context), std::move(listener),
-                                       ucx::device_address(host, port), incarnation, clock));
+  return std::unique_ptr<Device>(std::make_unique<ucx::UcxDevice>(
+      std::move(context), std::move(listener),
+      socket::device_address(ucx::kAddressPrefix, host, port), incarnation, clock));
 }
 
 }  // namespace penstock

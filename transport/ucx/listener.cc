@@ -10,8 +10,8 @@
 #include <array>
 #include <cerrno>
 
+#include "transport/socket/socket.h"
 #include "transport/ucx/queue.h"
-#include "transport/ucx/socket.h"
 
 namespace penstock::ucx {
 namespace {
@@ -109,7 +109,7 @@ std::size_t Listener::accept_all() {
   for (std::size_t taken = 0; taken < kMaxPending; ++taken) {
     UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) return taken;  // none left, or none that lived; out of descriptors: later
-    if (set_connection_options(fd.get()).ok()) admit(std::move(fd));
+    if (socket::set_connection_options(fd.get(), {}).ok()) admit(std::move(fd));
   }
   return kMaxPending;
 }

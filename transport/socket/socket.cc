@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "transport/ucx/socket.h"
+#include "transport/socket/socket.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <string_view>
 
-namespace penstock::ucx {
+namespace penstock::socket {
 namespace {
 
 // Unacknowledged bytes or a silent peer end a connection after about this long. Longer than the
@@ -27,6 +27,14 @@ Status set_option(int fd, int level, int name, int value, const char* what) {
   return Status::system(fmt::format("set socket option {}", what), errno);
 }
 
+Status set_buffers(int fd, const Options& o) {
+  if (o.send_buffer > 0)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_SNDBUF, o.send_buffer, "SO_SNDBUF"));
+  if (o.receive_buffer > 0)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_RCVBUF, o.receive_buffer, "SO_RCVBUF"));
+  return {};
+}
+
 Result<UniqueFd> open_socket(int family) {
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Status::system("open a socket", errno);
@@ -35,8 +43,8 @@ Result<UniqueFd> open_socket(int family) {
 
 }  // namespace
 
-Result<SocketAddress> make_address(const std::string& host, std::uint16_t port) {
-  SocketAddress address;
+Result<Address> make_address(const std::string& host, std::uint16_t port) {
+  Address address;
   auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
   if (::inet_pton(AF_INET, host.c_str(), &v4->sin_addr) == 1) {
     v4->sin_family = AF_INET;
@@ -54,14 +62,15 @@ Result<SocketAddress> make_address(const std::string& host, std::uint16_t port) 
   return Status(Code::kInvalidArgument, fmt::format("'{}' is not a numeric address", host));
 }
 
-Result<SocketAddress> parse_device_address(const std::string& text) {
+Result<Address> parse_device_address(std::string_view prefix, const std::string& text) {
   const auto bad = [&] {
-    return Status(Code::kInvalidArgument, fmt::format("'{}' is not a ucx device address", text))
-        .with_hint("expected ucx:host:port");
+    return Status(Code::kInvalidArgument,
+                  fmt::format("'{}' is not an address of this transport", text))
+        .with_hint(fmt::format("expected {}host:port", prefix));
   };
   std::string_view rest = text;
-  if (!rest.starts_with("ucx:")) return bad();
-  rest.remove_prefix(4);
+  if (!rest.starts_with(prefix)) return bad();
+  rest.remove_prefix(prefix.size());
   const std::size_t colon = rest.rfind(':');
   if (colon == std::string_view::npos) return bad();
   std::string_view host = rest.substr(0, colon);
@@ -74,14 +83,14 @@ Result<SocketAddress> parse_device_address(const std::string& text) {
   return make_address(std::string(host), port);
 }
 
-std::string device_address(const std::string& numeric_host, std::uint16_t port) {
+std::string device_address(std::string_view prefix, const std::string& numeric_host,
+                           std::uint16_t port) {
   const bool v6 = numeric_host.find(':') != std::string::npos;
-  return v6 ? fmt::format("ucx:[{}]:{}", numeric_host, port)
-            : fmt::format("ucx:{}:{}", numeric_host, port);
+  return fmt::format(fmt::runtime(v6 ? "{}[{}]:{}" : "{}{}:{}"), prefix, numeric_host, port);
 }
 
 std::string peer_name(int fd) {
-  SocketAddress address;
+  Address address;
   address.length = sizeof address.storage;
   char host[NI_MAXHOST], port[NI_MAXSERV];
   if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0 ||
@@ -108,10 +117,20 @@ Result<std::string> resolve_host(const std::string& host) {
   return std::string(text);
 }
 
-Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port) {
-  PENSTOCK_ASSIGN_OR_RETURN(const SocketAddress address, make_address(host, port));
+Result<std::string> advertised_host(const std::string& bind_address, const std::string& advertise) {
+  if (!advertise.empty()) return resolve_host(advertise);
+  if (bind_address == "0.0.0.0" || bind_address == "::")
+    return Status(Code::kInvalidArgument,
+                  fmt::format("a device bound to {} needs a host to advertise", bind_address))
+        .with_hint("set advertise_host to the address peers reach this machine at");
+  return bind_address;
+}
+
+Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port, const Options& options) {
+  PENSTOCK_ASSIGN_OR_RETURN(const Address address, make_address(host, port));
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd fd, open_socket(address.storage.ss_family));
   PENSTOCK_RETURN_IF_ERROR(set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
+  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), options));  // accepted sockets inherit them
   if (::bind(fd.get(), address.get(), address.length) != 0 || ::listen(fd.get(), kBacklog) != 0) {
     const int error = errno;
     if (error == EADDRINUSE)
@@ -124,7 +143,7 @@ Result<UniqueFd> listen_on(const std::string& host, std::uint16_t port) {
 }
 
 Result<std::uint16_t> bound_port(int fd) {
-  SocketAddress address;
+  Address address;
   address.length = sizeof address.storage;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0)
     return Status::system("ask for the listening port", errno);
@@ -133,15 +152,26 @@ Result<std::uint16_t> bound_port(int fd) {
                   : reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port);
 }
 
-Result<Connecting> start_connect(const SocketAddress& address) {
+Result<Connecting> start_connect(const Address& address, const Options& options) {
   PENSTOCK_ASSIGN_OR_RETURN(UniqueFd fd, open_socket(address.storage.ss_family));
-  PENSTOCK_RETURN_IF_ERROR(set_connection_options(fd.get()));
+  PENSTOCK_RETURN_IF_ERROR(set_buffers(fd.get(), options));
+  PENSTOCK_RETURN_IF_ERROR(set_connection_options(fd.get(), options));
   const bool refused = ::connect(fd.get(), address.get(), address.length) != 0;
   const int error = refused && errno != EINPROGRESS ? errno : 0;
   return Connecting{std::move(fd), error};
 }
 
-Status set_connection_options(int fd) {
+bool knows_zerocopy() {
+  const Result<UniqueFd> fd = open_socket(AF_INET);
+  return fd.ok() && set_option(fd->get(), SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY").ok();
+}
+
+Status set_connection_options(int fd, const Options& options) {
+  if (options.zerocopy)
+    PENSTOCK_RETURN_IF_ERROR(set_option(fd, SOL_SOCKET, SO_ZEROCOPY, 1, "SO_ZEROCOPY"));
+  if (options.most_unsent > 0)
+    PENSTOCK_RETURN_IF_ERROR(
+        set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.most_unsent, "TCP_NOTSENT_LOWAT"));
   PENSTOCK_RETURN_IF_ERROR(set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"));
   PENSTOCK_RETURN_IF_ERROR(
       set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs, "TCP_USER_TIMEOUT"));
@@ -152,4 +182,4 @@ Status set_connection_options(int fd) {
   return set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepProbes, "TCP_KEEPCNT");
 }
 
-}  // namespace penstock::ucx
+}  // namespace penstock::socket
