@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 
 #include "transport/auto/device.h"
@@ -35,6 +36,10 @@ Opened open_tcp(const DeviceOptions& options, const Clock& clock) {
   tcp.bind_address = options.bind_address;
   tcp.advertise_host = options.advertise_host;
   tcp.incarnation = options.incarnation;
+  tcp.encrypt = options.data.encrypt;
+  tcp.secret = options.secret;
+  tcp.tls_offload = options.data.kernel_tls;
+  tcp.zerocopy = options.data.zerocopy ? Zerocopy::kAuto : Zerocopy::kOff;
   return open_tcp_device(tcp, clock);
 }
 
@@ -60,23 +65,33 @@ struct Provider {
   ProviderKind kind;
   Opened (*open)(const DeviceOptions& options, const Clock& clock);
   bool automatic;  // auto takes it when it can be opened
+  bool clear;      // what it sends to other hosts anybody on the way can read
 };
 // Fastest first: the order in which auto tries them.
 constexpr std::array kProviders{
-    Provider{ProviderKind::kShm, open_shm, true},
-    Provider{ProviderKind::kVerbs, open_verbs, true},
-    Provider{ProviderKind::kTcp, open_tcp, true},
-    Provider{ProviderKind::kLoopback, open_loopback, false},
-    Provider{ProviderKind::kUcx, open_ucx, false},  // trusts its network more than the others do
-    Provider{ProviderKind::kAuto, open_auto, false},
+    Provider{ProviderKind::kShm, open_shm, true, false},  // leaves no host
+    Provider{ProviderKind::kVerbs, open_verbs, true, true},
+    Provider{ProviderKind::kTcp, open_tcp, true, false},
+    Provider{ProviderKind::kLoopback, open_loopback, false, false},  // leaves no process
+    Provider{ProviderKind::kUcx, open_ucx, false, true},  // trusts its network more than others do
+    Provider{ProviderKind::kAuto, open_auto, false, false},
 };
+
+// What `provider` cannot do of what is asked of it.
+Status refusal(const Provider& provider, const DataOptions& data) {
+  if (!data.encrypt || !provider.clear) return {};
+  return Status(Code::kUnsupported, fmt::format("{} does not encrypt what it sends to other hosts",
+                                                provider_name(provider.kind)))
+      .with_hint("tcp does (--transport tcp or auto), or leave encryption out (--encrypt)");
+}
 
 Opened open_auto(const DeviceOptions& options, const Clock& clock) {
   std::vector<std::unique_ptr<Device>> devices;
   std::vector<RefusedProvider> refused;
   for (const Provider& provider : kProviders) {
     if (!provider.automatic) continue;
-    Opened device = provider.open(options, clock);
+    const Status refused_for = refusal(provider, options.data);
+    Opened device = refused_for.ok() ? provider.open(options, clock) : Opened(refused_for);
     if (device.ok())
       devices.push_back(std::move(*device));
     else
@@ -94,11 +109,28 @@ std::vector<std::string> provider_names() {
   return names;
 }
 
-Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options, const Clock& clock) {
-  for (const Provider& provider : kProviders)
-    if (options.provider == provider_name(provider.kind)) return provider.open(options, clock);
-  return Status(Code::kUnsupported, fmt::format("no transport is called '{}'", options.provider))
+Status validate(const DataOptions& data, const std::string& provider) {
+  if (data.kernel_tls && !data.encrypt)
+    return Status(Code::kInvalidArgument, "kernel_tls without anything to encrypt")
+        .with_hint("switch encryption on as well (--encrypt)");
+  if (data.zerocopy && data.encrypt)
+    return Status(Code::kInvalidArgument, "what is encrypted is not sent in place")
+        .with_hint("choose --zerocopy or --encrypt, not both");
+  for (const Provider& known : kProviders)
+    if (provider == provider_name(known.kind)) return refusal(known, data);
+  return Status(Code::kUnsupported, fmt::format("no transport is called '{}'", provider))
       .with_hint(fmt::format("known: {}", fmt::join(provider_names(), ", ")));
+}
+
+Result<std::unique_ptr<Device>> open_device(const DeviceOptions& options, const Clock& clock) {
+  PENSTOCK_RETURN_IF_ERROR(validate(options.data, options.provider));
+  if (options.data.encrypt && options.secret.empty())
+    return Status(Code::kUnauthenticated, "encrypted data needs the job secret, and there is none")
+        .with_hint("name its file (--secret-file), and leave --insecure out");
+  const auto provider = std::find_if(
+      kProviders.begin(), kProviders.end(),
+      [&](const Provider& known) { return options.provider == provider_name(known.kind); });
+  return provider->open(options, clock);
 }
 
 Result<std::vector<RdmaPort>> rdma_ports() { return list_rdma_ports(); }

@@ -43,6 +43,7 @@ struct Roles {
     NodeOptions node;
     node.scheduler = scheduler;
     node.transport = job.transport;
+    node.data = job.data;
     node.rank = rank;
     node.secret = &secret;
     node.fabric = fabric;

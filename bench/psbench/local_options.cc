@@ -12,6 +12,17 @@
 
 namespace penstock::psbench {
 
+void add_data_options(CLI::App& command, DataOptions& options) {
+  CLI::Option* const encrypt = command.add_flag(
+      "--encrypt", options.encrypt, "encrypt data that leaves the host, on every process or none");
+  command.add_flag("--ktls", options.kernel_tls, "let the kernel encrypt, if it can (tcp)")
+      ->needs(encrypt);
+  command
+      .add_flag("--zerocopy", options.zerocopy,
+                "MSG_ZEROCOPY where the kernel does not copy after all (tcp)")
+      ->excludes(encrypt);
+}
+
 void add_local_options(CLI::App& command, LocalOptions& options) {
   command.add_option("--local", options.local, "SERVERSxWORKERS, all on this host")
       ->capture_default_str();
@@ -19,6 +30,7 @@ void add_local_options(CLI::App& command, LocalOptions& options) {
       .add_option("--transport", options.transport,
                   "auto, shm, verbs, ucx, tcp, or loopback (one process)")
       ->capture_default_str();
+  add_data_options(command, options.data);
   command
       .add_option("--optimizer", options.optimizer,
                   "a name, or with numbers as adam:beta2=0.99,epsilon_form=hat")
@@ -47,6 +59,7 @@ Result<LocalJob> make_job(const LocalOptions& options) {
   PENSTOCK_ASSIGN_OR_RETURN(job.slice_bytes, parse_size(options.slice));
   job.lanes = options.lanes;
   job.transport = options.transport;
+  job.data = options.data;
   job.port = options.port;
   job.secret_file = options.secret_file;
   job.timeout_ns = static_cast<TimeNs>(options.timeout_s * static_cast<double>(kSecond));

@@ -17,6 +17,7 @@ namespace penstock::psbench {
 struct LocalOptions {
   std::string local = "1x1";
   std::string transport = "auto";
+  DataOptions data;
   std::string slice = "256K";
   std::string optimizer = "sgd";
   std::string secret_file;
@@ -28,6 +29,7 @@ struct LocalOptions {
   bool verbose = false;
 };
 
+void add_data_options(CLI::App& command, DataOptions& options);
 void add_local_options(CLI::App& command, LocalOptions& options);
 
 // Checked and turned into a job and an optimizer. kInvalidArgument or kNotFound in one sentence.

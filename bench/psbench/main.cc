@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 
 #include "bench/psbench/build.h"
 #include "bench/psbench/environment.h"
@@ -43,6 +44,10 @@ int main(int argc, char** argv) {
   const bool verbose =
       push_pull.local.verbose || train.local.verbose || role.push_pull.local.verbose;
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::warn);
+  // The kernel raises it when it encrypts for a peer that is gone.
+  if (push_pull.local.data.kernel_tls || train.local.data.kernel_tls || raw.data.kernel_tls ||
+      role.push_pull.local.data.kernel_tls)
+    std::signal(SIGPIPE, SIG_IGN);
   if (train_command->parsed()) return run_train(train);
   if (role_command->parsed()) return run_role(role);
   fmt::print("{}", describe(read_environment()));

@@ -218,7 +218,8 @@ void PushPull::print_memory(const ClusterReport& report, std::uint64_t bytes) co
 
 Status PushPull::write_files() const {
   Environment environment = read_environment();
-  environment.transport = plan_.job.transport + (plan_.job.transport == "tcp" ? " 127.0.0.1" : "");
+  environment.transport =
+      describe_transport(plan_.job) + (plan_.job.transport == "tcp" ? " 127.0.0.1" : "");
   if (!options_.json.empty())
     PENSTOCK_RETURN_IF_ERROR(write_file(options_.json, to_json(environment, results_)));
   if (!options_.csv.empty()) PENSTOCK_RETURN_IF_ERROR(write_file(options_.csv, to_csv(results_)));
@@ -257,7 +258,7 @@ int PushPull::run() {
   fmt::print(
       "{} servers, {} workers, {} lanes each, {}, slices of {}; {} warm-up rounds and the "
       "registration are not counted\n",
-      plan_.job.servers, plan_.job.workers, plan_.job.lanes, plan_.job.transport,
+      plan_.job.servers, plan_.job.workers, plan_.job.lanes, describe_transport(plan_.job),
       format_size(plan_.job.slice_bytes), plan_.exchange.warm_up);
   fmt::print("GB/s = 10^9 bytes a second, one direction; the ceiling is {} in this session\n\n{}",
              ceiling_name(plan_.job.transport), table_header());

@@ -10,6 +10,7 @@
 #include "bench/psbench/ceiling_tcp.h"
 #include "bench/psbench/environment.h"
 #include "bench/psbench/exit_code.h"
+#include "bench/psbench/local_options.h"
 #include "bench/psbench/raw_transport.h"
 #include "bench/psbench/sizes.h"
 #include "bench/psbench/tool.h"
@@ -63,6 +64,7 @@ CLI::App* add_raw_command(CLI::App& app, RawOptions& options) {
       "raw", "one transport without the engine, or the ceilings: raw TCP streams and memory");
   command->add_option("--transport", options.transport,
                       "measure auto, shm, verbs, ucx or tcp; without it, the ceilings");
+  add_data_options(*command, options.data);
   command->add_option("--op", options.operations, "write, write-imm, read, send")
       ->delimiter(',')
       ->capture_default_str();

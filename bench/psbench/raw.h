@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "transport/providers.h"
+
 namespace CLI {
 class App;
 }
@@ -22,6 +24,7 @@ struct RawOptions {
   unsigned seconds = 60;  // deadline of each measurement
 
   std::string transport;  // empty: the ceilings
+  DataOptions data;
   std::vector<std::string> operations{"write", "write-imm"};
   std::vector<std::string> modes{"bw", "lat"};
   std::string sizes = "8,256,4K,64K,1M";

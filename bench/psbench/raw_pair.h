@@ -5,12 +5,13 @@
 // One transport between two processes of this host, without the engine: what posts alone reach.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bench/psbench/statistics.h"
-#include "transport/api/device.h"
+#include "transport/providers.h"
 
 namespace penstock::psbench {
 
@@ -19,6 +20,8 @@ std::string_view operation_name(RawOperation operation);
 
 struct RawTask {
   std::string transport = "tcp";
+  DataOptions data;
+  std::span<const unsigned char> secret;  // of data.encrypt
   RawOperation operation = RawOperation::kWrite;
   bool latency = false;  // one at a time: there and back where the peer is told, else to completion
   bool two_way = false;  // both sides post at once (bandwidth only)

@@ -108,6 +108,8 @@ class RawSide {
 Status RawSide::open() {
   DeviceOptions options;
   options.provider = task_.transport;
+  options.data = task_.data;
+  options.secret = task_.secret;
   options.incarnation = random_u64() | 1U;
   PENSTOCK_ASSIGN_OR_RETURN(device_, open_device(options, clock_));
   const std::uint32_t longest = device_->capabilities().max_message_bytes;

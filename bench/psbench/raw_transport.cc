@@ -10,6 +10,7 @@
 #include "bench/psbench/raw_pair.h"
 #include "bench/psbench/sizes.h"
 #include "bench/psbench/tool.h"
+#include "transport/control/secret.h"
 
 namespace penstock::psbench {
 namespace {
@@ -123,6 +124,8 @@ class Printer {
   RawTask make_task(std::uint64_t bytes, bool latency) const {
     RawTask task;
     task.transport = options_.transport;
+    task.data = options_.data;
+    task.secret = secret_.bytes();
     task.operation = operation_;
     task.latency = latency;
     task.two_way = options_.two_way;
@@ -140,11 +143,13 @@ class Printer {
 
   const RawOptions& options_;
   const RawOperation operation_;
+  const Secret secret_ = Secret::random();
 };
 
 }  // namespace
 
 Status print_transport(const RawOptions& options) {
+  PENSTOCK_RETURN_IF_ERROR(validate(options.data, options.transport));
   PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> sizes, parse_sizes(options.sizes));
   for (const std::string& name : options.operations) {
     PENSTOCK_ASSIGN_OR_RETURN(const RawOperation operation, parse_operation(name));

@@ -22,6 +22,7 @@ Result<NodeOptions> node_options(const RoleOptions& options) {
   node.scheduler = options.scheduler;
   node.listen = options.listen;
   node.transport = local.transport;
+  node.data = local.data;
   node.rails = options.rails;
   node.rank = options.rank < 0 ? kAnyRank : static_cast<Rank>(options.rank);
   node.secret_file = local.secret_file;

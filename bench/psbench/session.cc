@@ -43,7 +43,13 @@ Status validate(const LocalJob& job) {
   if (std::find(known.begin(), known.end(), job.transport) == known.end())
     return Status(Code::kInvalidArgument, fmt::format("no transport is called '{}'", job.transport))
         .with_hint(fmt::format("known: {}", fmt::join(known, ", ")));
-  return {};
+  return validate(job.data, job.transport);
+}
+
+std::string describe_transport(const LocalJob& job) {
+  return fmt::format("{}{}{}{}", job.transport, job.data.encrypt ? ", encrypted" : "",
+                     job.data.kernel_tls ? " by the kernel" : "",
+                     job.data.zerocopy ? ", MSG_ZEROCOPY" : "");
 }
 
 double cpu_seconds(const SharedPage& page) {

@@ -16,6 +16,7 @@
 #include "kernels/dtype.h"
 #include "kernels/optimizer.h"
 #include "transport/control/secret.h"
+#include "transport/providers.h"
 
 namespace penstock::psbench {
 
@@ -27,6 +28,7 @@ struct LocalJob {
   std::uint32_t workers = 1;
   std::uint32_t lanes = 1;
   std::string transport = "tcp";
+  DataOptions data;
   std::uint64_t slice_bytes = kDefaultSliceBytes;
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs timeout_ns = 60 * kSecond;  // of joining, declaring and of every round
@@ -37,6 +39,9 @@ struct LocalJob {
 
 // "2x4": servers x workers. kInvalidArgument says what is wrong with it.
 Status parse_local(const std::string& text, LocalJob& job);
+
+// "tcp", "tcp, encrypted": for people.
+std::string describe_transport(const LocalJob& job);
 
 // kInvalidArgument when the numbers do not go together.
 Status validate(const LocalJob& job);

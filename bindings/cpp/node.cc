@@ -52,11 +52,13 @@ Result<std::unique_ptr<NodeParts>> make_parts(const NodeOptions& options, const 
   auto parts = std::make_unique<NodeParts>();
   PENSTOCK_LOG_DEBUG("a {} starts", role);  // also makes the logger before there are threads
   PENSTOCK_ASSIGN_OR_RETURN(parts->topology, Topology::load());
+  Secret secret;
   if (options.fabric != nullptr) {
     parts->hub = options.fabric->create_hub();
   } else {
     TlsHubOptions hub;
-    PENSTOCK_ASSIGN_OR_RETURN(hub.secret, find_secret(options));
+    PENSTOCK_ASSIGN_OR_RETURN(secret, find_secret(options));
+    hub.secret = secret.copy();
     hub.insecure = options.insecure;
     hub.user_timeout_ns = options.detect_ns;
     PENSTOCK_ASSIGN_OR_RETURN(parts->hub, create_tls_hub(hub, parts->clock));
@@ -69,6 +71,8 @@ Result<std::unique_ptr<NodeParts>> make_parts(const NodeOptions& options, const 
   device.bind_address = host_of(options.listen);
   device.advertise_host = options.advertise_host;
   device.rails = options.rails;
+  if (options.fabric == nullptr) device.data = options.data;  // else there is no wire
+  device.secret = secret.bytes();
   device.incarnation = parts->incarnation;
   device.fabric = options.fabric;
   PENSTOCK_ASSIGN_OR_RETURN(parts->device, open_device(device, parts->clock));

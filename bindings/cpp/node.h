@@ -28,6 +28,7 @@ struct NodeOptions {
   std::string transport = "auto";      // of data; see provider_names()
   std::string advertise_host;          // what peers connect data to; empty: the host of `listen`
   std::vector<std::string> rails;      // verbs: "mlx5_0", "mlx5_0:1"; empty: all active ports
+  DataOptions data;                    // encrypted or not
   Rank rank = kAnyRank;
   std::string secret_file;           // empty: PENSTOCK_SECRET_FILE
   const Secret* secret = nullptr;    // in memory already: goes before secret_file

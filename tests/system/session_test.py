@@ -106,10 +106,18 @@ class WrongInput(unittest.TestCase):
                 (("--dtype", "fp8"), "fp32"),
                 (("--transport", "pigeon"), "known: "),
                 (("--audit", "--optimizer", "adam"), "sgd"),
+                (("--ktls",), "--encrypt"),
+                (("--zerocopy", "--encrypt"), "--encrypt"),
                 (("--rounds", "many"), "--rounds"),
                 (("--no-such-option",), "--no-such-option"),
                 (("traim",), "traim")]:
             self.refuse(psbench.USAGE, sentence, *arguments)
+
+    def test_names_a_transport_that_does_not_encrypt(self):
+        for transport in ("verbs", "ucx"):
+            for command in ((), ("raw",)):
+                self.refuse(psbench.ENVIRONMENT, f"{transport} does not encrypt", *command,
+                            "--transport", transport, "--encrypt", "--sizes", "4K")
 
     def test_names_a_port_that_is_taken(self):
         with socket.socket() as taken:

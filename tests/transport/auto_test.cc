@@ -6,12 +6,14 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <thread>
 
 #include "tests/support/fake_cuda/fake_cuda.h"
 #include "tests/transport/conformance.h"
 #include "transport/auto/region.h"
 #include "transport/loopback/fabric.h"
+#include "transport/providers.h"
 #include "transport/shm/device.h"
 #include "transport/tcp/device.h"
 
@@ -162,6 +164,62 @@ TEST_F(AutoTest, RefusesTwoOfAKind) {
   devices.push_back(open_tcp(1, clock));
   EXPECT_EQ(create_auto_device(std::move(devices), {}).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(create_auto_device({}, {}).status().code(), Code::kInvalidArgument);
+}
+
+constexpr std::array<unsigned char, 16> kSecret = {1, 2, 3};
+
+Result<std::unique_ptr<Device>> open(const char* provider, const DataOptions& data,
+                                     const Clock& clock,
+                                     std::span<const unsigned char> secret = kSecret) {
+  DeviceOptions options;
+  options.provider = provider;
+  options.data = data;
+  options.secret = secret;
+  return open_device(options, clock);
+}
+
+TEST(Encrypted, AutoLeavesOutWhoeverDoesNotAndSaysSo) {
+  SystemClock clock;
+  const auto here = open("auto", {.encrypt = true}, clock).value();
+  const auto there = open("tcp", {.encrypt = true}, clock).value();
+  const Route route = here->route(there->address()).value();
+  EXPECT_EQ(route.provider, ProviderKind::kTcp);
+  EXPECT_THAT(route.why, HasSubstr("encrypted, TLS 1.3"));
+  EXPECT_THAT(route.why, HasSubstr("not verbs: unsupported: verbs does not encrypt"));
+}
+
+TEST(Encrypted, BothSidesOrNone) {
+  SystemClock clock;
+  const auto yes = open("auto", {.encrypt = true}, clock).value();
+  const auto no = open("tcp", {}, clock).value();
+  EXPECT_THAT(yes->route(no->address()).status().to_string(),
+              HasSubstr("this process encrypts data and the peer does not"));
+  const Status status =
+      no->route(open("tcp", {.encrypt = true}, clock).value()->address()).status();
+  EXPECT_EQ(code_name(status.code()), code_name(Code::kUnauthenticated));
+  EXPECT_THAT(status.what(), HasSubstr("the peer encrypts data and this process does not"));
+  EXPECT_THAT(status.hint(), HasSubstr("--encrypt"));
+}
+
+TEST(Encrypted, WhatCannotIsRefusedByName) {
+  SystemClock clock;
+  for (const char* provider : {"verbs", "ucx"}) {
+    const Status status = open(provider, {.encrypt = true}, clock).status();
+    EXPECT_EQ(code_name(status.code()), code_name(Code::kUnsupported));
+    EXPECT_THAT(status.what(), HasSubstr(std::string(provider) + " does not encrypt"));
+    EXPECT_THAT(status.hint(), HasSubstr("--transport tcp"));
+  }
+}
+
+TEST(Encrypted, AsksForASecretAndForOptionsThatGoTogether) {
+  SystemClock clock;
+  const auto code = [&](const DataOptions& data, std::span<const unsigned char> secret = kSecret) {
+    return code_name(open("auto", data, clock, secret).status().code());
+  };
+  EXPECT_EQ(code({.encrypt = true}, {}), code_name(Code::kUnauthenticated));
+  EXPECT_EQ(code({.kernel_tls = true}), code_name(Code::kInvalidArgument));
+  EXPECT_EQ(code({.encrypt = true, .zerocopy = true}), code_name(Code::kInvalidArgument));
+  EXPECT_EQ(code({.zerocopy = true}), code_name(Code::kOk));
 }
 
 }  // namespace

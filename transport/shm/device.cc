@@ -134,7 +134,7 @@ class ShmDevice final : public Device {
 
   Result<Route> route(const std::string& address) const override {
     PENSTOCK_ASSIGN_OR_RETURN(const Address peer, reachable(address));
-    return Route{ProviderKind::kShm, "both run on this host"};
+    return Route{ProviderKind::kShm, "both run on this host: nothing goes over a wire"};
   }
 
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,

@@ -69,6 +69,16 @@ class TcpDevice final : public Device {
     return std::unique_ptr<CompletionQueue>(std::move(queue));
   }
 
+  // Where one side encrypts and the other does not, neither gives in.
+  Result<Route> route(const std::string& address) const override {
+    const bool here = context_->tls != nullptr, there = encrypts(address);
+    if (here == there) return Route{ProviderKind::kTcp, here ? "encrypted, TLS 1.3" : ""};
+    return Status(Code::kUnauthenticated, fmt::format("{} encrypts data and {} does not",
+                                                      here ? "this process" : "the peer",
+                                                      here ? "the peer" : "this process"))
+        .with_hint("give --encrypt (NodeOptions::data) to every process of the job or to none");
+  }
+
   Result<std::unique_ptr<Endpoint>> connect(CompletionQueue& queue, const std::string& address,
                                             const EndpointOptions& options) override {
     PENSTOCK_ASSIGN_OR_RETURN(const socket::Address target, parse_device_address(address));
@@ -132,7 +142,7 @@ Status check_encryption(const TcpOptions& options) {
         .with_hint("ignore the signal first: signal(SIGPIPE, SIG_IGN)");
   if (options.zerocopy != Zerocopy::kOff)
     return Status(Code::kInvalidArgument, "what is encrypted is not sent in place")
-        .with_hint("set TcpOptions::zerocopy or encrypt, not both");
+        .with_hint("choose zerocopy or encrypt, not both");
   return {};
 }
 

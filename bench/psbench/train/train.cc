@@ -22,7 +22,7 @@ Status train_all(const TrainOptions& options) {
             fmt::format("--batch {} leaves some of {} workers without a row", options.batch,
                         job.workers)};
   fmt::print("{} rows of {} features, {} classes; {} servers, {} workers, {}, {}\n", data.rows(),
-             data.features, data.classes, job.servers, job.workers, job.transport,
+             data.features, data.classes, job.servers, job.workers, describe_transport(job),
              options.local.optimizer);
   PENSTOCK_ASSIGN_OR_RETURN(const SharedMemory memory, SharedMemory::create(sizeof(SharedPage)));
   SharedPage& page = *memory.construct<SharedPage>();
