@@ -55,12 +55,11 @@ TEST(RegionTable, ResolvesWhatItsRegionsGrantAndNothingElse) {
   std::vector<std::byte> bytes(100);
   const std::uint64_t key = table.add(bytes, Access::kRemoteWrite, 5).value();
   const auto resolve = [&](RegionTable::Request request) {
-    std::span<std::byte> found;
-    const Code code = table.resolve(request, found);
-    if (code == Code::kOk) {
-      EXPECT_EQ(found.data(), bytes.data() + request.offset);
+    const RegionTable::Claim claim = table.resolve(request);
+    if (claim.code == Code::kOk) {
+      EXPECT_EQ(claim.bytes.data(), bytes.data() + request.offset);
     }
-    return code;
+    return claim.code;
   };
   const RegionTable::Request good{
       .incarnation = 9, .key = key, .offset = 60, .length = 40, .scope = 5};
@@ -90,7 +89,7 @@ TEST(RegionTable, SaysWhenItIsFull) {
   RegionTable table(1);
   std::byte byte{};
   std::vector<std::uint64_t> keys;
-  for (std::uint32_t i = 0; i < kMaxRegions; ++i)
+  for (std::uint32_t i = 0; i < parts::kMaxRegions; ++i)
     keys.push_back(table.add({&byte, 1}, Access::kLocal, kAnyScope).value());
   EXPECT_EQ(table.add({&byte, 1}, Access::kLocal, kAnyScope).status().code(), Code::kExhausted);
   table.remove(keys[7]);

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "transport/parts/post.h"
 #include "transport/shm/listener.h"
 #include "transport/shm/queue.h"
 #include "transport/shm/socket.h"
@@ -27,6 +28,18 @@ constexpr const char* kMapIt = "shm copies host memory only: map the GPU's and c
 bool lent_only(const RemoteRegion& remote) {
   return !remote.reachable_by(ProviderKind::kShm) &&
          (remote.maps & provider_bit(ProviderKind::kShm)) != 0;
+}
+
+// kUnsupported, without the peer, for the first request that would copy GPU memory.
+Status refuse_gpu_memory(std::span<const WorkRequest> work) {
+  for (const WorkRequest& request : work) {
+    if (request.length == 0) continue;
+    if (request.local != nullptr && request.local->kind() != MemoryKind::kHost)
+      return Status(Code::kUnsupported, "post: the local bytes are GPU memory").with_hint(kMapIt);
+    if (request.opcode != Opcode::kSend && request.remote != nullptr && lent_only(*request.remote))
+      return Status(Code::kUnsupported, "post: the remote region is GPU memory").with_hint(kMapIt);
+  }
+  return {};
 }
 
 }  // namespace
@@ -125,7 +138,9 @@ Status ShmEndpoint::post(std::span<const WorkRequest> work) {
   if (!connected()) return status();
   if (work.size() > sender_.free())
     return Status(Code::kExhausted, "post: the send queue is full").with_peer(peer_name_);
-  for (const WorkRequest& request : work) PENSTOCK_RETURN_IF_ERROR(check(request));
+  if (Status bad = refuse_gpu_memory(work); !bad.ok()) return std::move(bad).with_peer(peer_name_);
+  if (Status bad = parts::check(work, ProviderKind::kShm, kMaxMessageBytes); !bad.ok())
+    return std::move(bad).with_peer(peer_name_);
   for (const WorkRequest& request : work) {
     Sender::Post post{.opcode = request.opcode,
                       .has_immediate = request.has_immediate,
@@ -141,31 +156,6 @@ Status ShmEndpoint::post(std::span<const WorkRequest> work) {
     }
     sender_.push(post);
   }
-  return {};
-}
-
-Status ShmEndpoint::check(const WorkRequest& request) const {
-  const auto bad = [this](const char* what) {
-    return Status(Code::kInvalidArgument, what).with_peer(peer_name_);
-  };
-  if (request.has_immediate && request.opcode != Opcode::kWrite)
-    return bad("post: only a write carries an immediate");
-  if (request.opcode == Opcode::kSend && request.length > kMaxMessageBytes)
-    return bad("post: the message is too long");
-  if (request.length == 0) return {};
-  if (request.local == nullptr) return bad("post: no local bytes");
-  const std::size_t here = request.local->bytes().size();
-  if (request.local_offset > here || request.length > here - request.local_offset)
-    return bad("post: local bytes outside their region");
-  if (request.local->kind() != MemoryKind::kHost)
-    return Status(Code::kUnsupported, "post: the local bytes are GPU memory").with_hint(kMapIt);
-  if (request.opcode == Opcode::kSend) return {};
-  if (request.remote == nullptr) return bad("post: no remote region");
-  if (lent_only(*request.remote))
-    return Status(Code::kUnsupported, "post: the remote region is GPU memory").with_hint(kMapIt);
-  if (!request.remote->reachable_by(ProviderKind::kShm) ||
-      request.remote->version != RemoteRegion::kVersion)
-    return bad("post: the remote region is not one of shm's");
   return {};
 }
 

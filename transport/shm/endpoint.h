@@ -15,8 +15,8 @@
 #include <string>
 
 #include "transport/api/device.h"
+#include "transport/parts/event_sink.h"
 #include "transport/shm/counts.h"
-#include "transport/shm/event_sink.h"
 #include "transport/shm/imports.h"
 #include "transport/shm/peer.h"
 #include "transport/shm/receiver.h"
@@ -72,7 +72,6 @@ class ShmEndpoint final : public Endpoint {
   enum class Run : std::uint8_t { kStarted, kMore, kStuck, kViolation };
 
   // Its life.
-  Status check(const WorkRequest& request) const;
   void say_hello();
   void open(std::unique_ptr<Peer> peer);
   bool send(const Message& message, std::span<const int> fds = {});

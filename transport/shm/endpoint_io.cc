@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "transport/parts/post.h"
 #include "transport/shm/endpoint.h"
 #include "transport/shm/queue.h"
 
@@ -19,18 +20,6 @@ constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 // system call: not before this much, or the end of the step.
 constexpr std::size_t kPublishBytes = std::size_t{16} << 10;
 constexpr std::size_t kRingBytes = std::size_t{512} << 10;
-
-Event done_event(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::kWrite:
-      return Event::kWriteDone;
-    case Opcode::kRead:
-      return Event::kReadDone;
-    case Opcode::kSend:
-      return Event::kSendDone;
-  }
-  return Event::kWriteDone;
-}
 
 }  // namespace
 
@@ -224,7 +213,7 @@ void ShmEndpoint::report_end(EventSink& sink) {
 }
 
 void ShmEndpoint::complete(const Sender::Post& post, Code code, EventSink& sink) {
-  sink.emit({.event = done_event(post.opcode),
+  sink.emit({.event = parts::done_event(post.opcode),
              .code = code,
              .endpoint = options_.id,
              .length = code == Code::kOk ? post.local.size() : 0,

@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <memory>
 
-#include "transport/shm/event_sink.h"
+#include "transport/parts/event_sink.h"
 #include "transport/shm/peer.h"
 #include "transport/shm/region_table.h"
 
 namespace penstock::shm {
+
+using parts::EventSink;
 
 class Receiver {
  public:

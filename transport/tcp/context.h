@@ -8,13 +8,15 @@
 #include <cstdint>
 #include <memory>
 
+#include "transport/parts/region_table.h"
 #include "transport/socket/socket.h"
 #include "transport/tcp/counters.h"
 #include "transport/tcp/device.h"
-#include "transport/tcp/region_table.h"
 #include "transport/tcp/tls_link.h"
 
 namespace penstock::tcp {
+
+using parts::RegionTable;
 
 // How many endpoints there may be at a time. Any thread.
 class Places {

@@ -16,6 +16,7 @@
 
 #include "transport/api/device.h"
 #include "transport/base/unique_fd.h"
+#include "transport/parts/event_sink.h"
 #include "transport/tcp/context.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/receiver.h"
@@ -24,21 +25,10 @@
 
 namespace penstock::tcp {
 
+using parts::EventSink;
+
 class TcpQueue;
 class Listener;
-
-// Where poll() puts what happens. Whoever emits checks room() first.
-class EventSink {
- public:
-  explicit EventSink(std::span<Completion> out) : out_(out) {}
-  bool room() const { return count_ < out_.size(); }
-  void emit(const Completion& completion) { out_[count_++] = completion; }
-  std::size_t count() const { return count_; }
-
- private:
-  std::span<Completion> out_;
-  std::size_t count_ = 0;
-};
 
 // A connection whose hello named a waiting endpoint's token.
 struct Adoption {
@@ -96,7 +86,6 @@ class TcpEndpoint final : public Endpoint {
   };
 
   bool settling() const { return state_ <= State::kWaiting; }
-  Status check(const WorkRequest& request) const;
   Sender::Post to_post(const WorkRequest& request) const;
   void finish_connect();
   void secure();

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "transport/base/check.h"
+#include "transport/parts/post.h"
 #include "transport/tcp/endpoint.h"
 #include "transport/tcp/queue.h"
 
@@ -23,18 +24,6 @@ constexpr std::size_t kSendBudget = std::size_t{2} << 20;
 // earlier only when the connection falls silent.
 constexpr std::uint64_t kAckFrames = 64;
 constexpr std::uint64_t kAckBytes = std::uint64_t{1} << 20;
-
-Event done_event(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::kWrite:
-      return Event::kWriteDone;
-    case Opcode::kRead:
-      return Event::kReadDone;
-    case Opcode::kSend:
-      return Event::kSendDone;
-  }
-  return Event::kWriteDone;
-}
 
 }  // namespace
 
@@ -291,17 +280,21 @@ void TcpEndpoint::answer_read(const FrameHeader& request) {
                                        .sequence = request.sequence},
                             .key = request.key,
                             .bytes = {}};
-  const RegionTable::Request claim{.incarnation = request.incarnation,
-                                   .key = request.key,
-                                   .offset = request.offset,
-                                   .length = request.length,
-                                   .wanted = Access::kRemoteRead,
-                                   .scope = options_.scope};
+  const RegionTable::Request wanted{.incarnation = request.incarnation,
+                                    .key = request.key,
+                                    .offset = request.offset,
+                                    .length = request.length,
+                                    .wanted = Access::kRemoteRead,
+                                    .scope = options_.scope};
   Arrival refusal{.kind = Arrival::Kind::kRefused,
                   .code = Code::kOk,
                   .what = "a read was refused",
                   .header = request};
-  if (request.length > 0) refusal.code = regions_.resolve(claim, response.bytes);
+  if (request.length > 0) {
+    const RegionTable::Claim claim = regions_.resolve(wanted);
+    refusal.code = claim.code;
+    response.bytes = claim.bytes;
+  }
   if (refusal.code == Code::kOk && !sender_.push_response(response)) {
     refusal.code = Code::kProtocol;
     refusal.what = "more reads than the peer announced";
@@ -352,7 +345,7 @@ void TcpEndpoint::report_end(EventSink& sink) {
 }
 
 void TcpEndpoint::complete(const Sender::Post& post, Code code, EventSink& sink) {
-  sink.emit({.event = done_event(post.opcode),
+  sink.emit({.event = parts::done_event(post.opcode),
              .code = code,
              .endpoint = options_.id,
              .length = code == Code::kOk ? post.local.size() : 0,

@@ -99,10 +99,10 @@ void Receiver::open_write() {
                                      .length = header_.length,
                                      .wanted = Access::kRemoteWrite,
                                      .scope = scope_};
-  std::span<std::byte> bytes;
-  const Code code = regions_.resolve(request, bytes);
-  if (code != Code::kOk) return fail(Arrival::Kind::kRefused, code, "a write was refused");
-  target_ = bytes.data();
+  const RegionTable::Claim claim = regions_.resolve(request);
+  if (claim.code != Code::kOk)
+    return fail(Arrival::Kind::kRefused, claim.code, "a write was refused");
+  target_ = claim.bytes.data();
 }
 
 void Receiver::open_read_response() {

@@ -20,10 +20,12 @@
 #include <memory>
 #include <span>
 
+#include "transport/parts/region_table.h"
 #include "transport/tcp/frame.h"
-#include "transport/tcp/region_table.h"
 
 namespace penstock::tcp {
+
+using parts::RegionTable;
 
 struct Arrival {
   enum class Kind : std::uint8_t {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/parts/post.h"
 #include "transport/socket/socket.h"
 #include "transport/ucx/queue.h"
 
@@ -211,29 +212,9 @@ Status Connection::post(std::span<const WorkRequest> work) {
   if (!connected()) return status();
   if (work.size() > free_posts())
     return Status(Code::kExhausted, "post: the send queue is full").with_peer(peer_);
-  for (const WorkRequest& request : work) PENSTOCK_RETURN_IF_ERROR(check(request));
+  if (Status bad = parts::check(work, ProviderKind::kUcx, kMaxMessageBytes); !bad.ok())
+    return std::move(bad).with_peer(peer_);
   for (const WorkRequest& request : work) push(request);
-  return {};
-}
-
-Status Connection::check(const WorkRequest& request) const {
-  const auto bad = [this](const char* what) {
-    return Status(Code::kInvalidArgument, what).with_peer(peer_);
-  };
-  if (request.has_immediate && request.opcode != Opcode::kWrite)
-    return bad("post: only a write carries an immediate");
-  if (request.opcode == Opcode::kSend && request.length > kMaxMessageBytes)
-    return bad("post: the message is too long");
-  if (request.length == 0) return {};
-  if (request.local == nullptr) return bad("post: no local bytes");
-  const std::size_t here = request.local->bytes().size();
-  if (request.local_offset > here || request.length > here - request.local_offset)
-    return bad("post: local bytes outside their region");
-  if (request.opcode == Opcode::kSend) return {};
-  if (request.remote == nullptr) return bad("post: no remote region");
-  if (!request.remote->reachable_by(ProviderKind::kUcx) ||
-      request.remote->version != RemoteRegion::kVersion)
-    return bad("post: the remote region is not one of ucx's");
   return {};
 }
 

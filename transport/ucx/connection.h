@@ -23,28 +23,19 @@
 #include <vector>
 
 #include "transport/api/device.h"
+#include "transport/parts/event_sink.h"
+#include "transport/parts/region_table.h"
 #include "transport/ucx/frame.h"
 #include "transport/ucx/listener.h"
-#include "transport/ucx/region_table.h"
 #include "transport/ucx/rendezvous.h"
 #include "transport/ucx/worker.h"
 
 namespace penstock::ucx {
 
+using parts::EventSink;
+using parts::RegionTable;
+
 class UcxQueue;
-
-// Where poll() puts what happens. Whoever emits checks room() first.
-class EventSink {
- public:
-  explicit EventSink(std::span<Completion> out) : out_(out) {}
-  bool room() const { return count_ < out_.size(); }
-  void emit(const Completion& completion) { out_[count_++] = completion; }
-  std::size_t count() const { return count_; }
-
- private:
-  std::span<Completion> out_;
-  std::size_t count_ = 0;
-};
 
 class Connection final : public LineOwner {
  public:
@@ -121,7 +112,6 @@ class Connection final : public LineOwner {
   bool carries_frames() const { return state_ == State::kPairing || state_ == State::kOpen; }
 
   // Life: connection.cc.
-  Status check(const WorkRequest& request) const;
   void push(const WorkRequest& request);
   void finish_connect();
   void read_socket();

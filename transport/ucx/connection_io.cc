@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/parts/post.h"
 #include "transport/ucx/connection.h"
 #include "transport/ucx/queue.h"
 
@@ -16,18 +17,6 @@ namespace {
 // earlier only when the connection falls silent.
 constexpr std::uint64_t kAckFrames = 64;
 constexpr std::uint64_t kAckBytes = std::uint64_t{1} << 20;
-
-Event done_event(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::kWrite:
-      return Event::kWriteDone;
-    case Opcode::kRead:
-      return Event::kReadDone;
-    case Opcode::kSend:
-      return Event::kSendDone;
-  }
-  return Event::kWriteDone;
-}
 
 FrameType frame_type(Opcode opcode) {
   switch (opcode) {
@@ -269,7 +258,7 @@ void Connection::finish_ending(EventSink& sink) {
 }
 
 void Connection::complete(const Post& post, Code code, EventSink& sink) {
-  sink.emit({.event = done_event(post.opcode),
+  sink.emit({.event = parts::done_event(post.opcode),
              .code = code,
              .endpoint = options_.id,
              .length = code == Code::kOk ? post.local.size() : 0,

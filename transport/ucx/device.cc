@@ -7,12 +7,12 @@
 #include <thread>
 
 #include "transport/base/random.h"
+#include "transport/parts/region_table.h"
 #include "transport/socket/socket.h"
 #include "transport/ucx/connection.h"
 #include "transport/ucx/context.h"
 #include "transport/ucx/listener.h"
 #include "transport/ucx/queue.h"
-#include "transport/ucx/region_table.h"
 
 namespace penstock {
 namespace ucx {

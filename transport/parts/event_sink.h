@@ -6,7 +6,7 @@
 
 #include "transport/api/types.h"
 
-namespace penstock::shm {
+namespace penstock::parts {
 
 // Where poll() puts what happens. Whoever emits checks room() first.
 class EventSink {
@@ -21,4 +21,4 @@ class EventSink {
   std::size_t count_ = 0;
 };
 
-}  // namespace penstock::shm
+}  // namespace penstock::parts

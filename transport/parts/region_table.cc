@@ -1,10 +1,12 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "transport/ucx/region_table.h"
+#include "transport/parts/region_table.h"
+
+#include <thread>
 
 #include "transport/base/random.h"
 
-namespace penstock::ucx {
+namespace penstock::parts {
 namespace {
 
 // A key is its slot's number and 32 random bits, so that a stale or made-up one does not match.
@@ -59,6 +61,12 @@ void RegionTable::recycle(std::uint64_t key) {
   free_.push_back(slot_of(key));
 }
 
+void RegionTable::remove(std::uint64_t key) {
+  retire(key);
+  while (!landed(key)) std::this_thread::yield();
+  recycle(key);
+}
+
 RegionTable::Guard RegionTable::enter(std::uint64_t key) const {
   if (slot_of(key) >= capacity_) return {};
   Slot& slot = slots_[slot_of(key)];
@@ -84,4 +92,4 @@ RegionTable::Claim RegionTable::resolve(const Request& request) const {
           .guard = std::move(guard)};
 }
 
-}  // namespace penstock::ucx
+}  // namespace penstock::parts
