@@ -75,15 +75,20 @@ struct Roles {
     report.status = (*node)->wait(kNever);  // the parent ends this process at its deadline
     report.planned_bytes = (*node)->server().memory_bytes();
     report.resident_bytes = peak_resident_bytes();
+    report.counters = (*node)->counters();
     return report;
   }
 
   WorkerReport run_worker(Rank rank) const {
     const std::unique_ptr<WorkerProgram> program = make_program();
     auto node = WorkerNode::start(options(job.servers + rank, rank));
-    if (node.ok()) return program->run((*node)->worker());
     WorkerReport report;
-    report.status = node.status();
+    if (node.ok()) {
+      report = program->run((*node)->worker());
+      report.counters = (*node)->counters();
+    } else {
+      report.status = node.status();
+    }
     return report;
   }
 };

@@ -22,12 +22,14 @@ struct WorkerReport {
   std::vector<double> round_us;
   std::uint64_t wrong = 0;
   std::string first_wrong;
+  std::vector<Counter> counters;  // of its transport
 };
 
 struct ServerReport {
   Status status;
   std::uint64_t planned_bytes = 0;   // parameters, state, outgoing copies and slots
   std::uint64_t resident_bytes = 0;  // the process's peak
+  std::vector<Counter> counters;     // of its transport
 };
 
 struct ClusterReport {

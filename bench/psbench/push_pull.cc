@@ -194,11 +194,17 @@ Status PushPull::run_model(const Model& model) {
   for (const WorkerReport& worker : report->workers) {
     result.wrong += worker.wrong;
     if (first_wrong_.empty()) first_wrong_ = worker.first_wrong;
+    add(result.worker_counters, result.transport, worker.counters);
   }
+  for (const ServerReport& server : report->servers)
+    add(result.server_counters, result.transport, server.counters);
   fmt::print("{}", table_row(result));
   results_.push_back(std::move(result));
   PENSTOCK_RETURN_IF_ERROR(first_failure(*report));
-  if (options_.sizes.empty()) print_memory(*report, results_.back().bytes);
+  if (!options_.sizes.empty()) return {};
+  print_memory(*report, results_.back().bytes);
+  fmt::print("{}{}", lines_of(results_.back().worker_counters, "workers' data by"),
+             lines_of(results_.back().server_counters, "servers' data by"));
   return {};
 }
 

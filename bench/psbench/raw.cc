@@ -81,7 +81,8 @@ CLI::App* add_raw_command(CLI::App& app, RawOptions& options) {
   command->add_flag("--bidirectional", options.two_way, "both sides post at once");
   command->add_flag("--peers", options.peers,
                     "run ib_*_bw, ib_*_lat, ucx_perftest or iperf3 beside it, if installed");
-  command->add_flag("--counters", options.counters, "print the transport's own counters");
+  command->add_option("--json", options.json,
+                      "with --transport: write the results to this file, with every counter");
   command->add_option("--bytes", options.bytes, "bytes a round, each way")->capture_default_str();
   command->add_option("--streams", options.streams, "TCP connections")->capture_default_str();
   command->add_option("--rounds", options.rounds, "rounds measured")->capture_default_str();

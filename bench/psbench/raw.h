@@ -32,7 +32,7 @@ struct RawOptions {
   std::uint32_t depth = 128;
   bool two_way = false;
   bool peers = false;
-  bool counters = false;
+  std::string json;
 };
 
 // Adds the command to `app`; parsing fills `options`, which must live as long.

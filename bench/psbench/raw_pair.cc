@@ -39,13 +39,12 @@ RawFigures figures_from(const RawTask& task, const RawFindings& poster, const Ra
     figures.latency_us = summarize(samples);
     if (figures.latency_us.mean > 0) figures.messages_per_second = 1e6 / figures.latency_us.mean;
   } else {
-    std::vector<double> GBps;
-    for (const double us : samples) GBps.push_back(static_cast<double>(task.bytes) / us / 1e3);
-    figures.GBps = summarize(GBps);
     if (poster.elapsed_s > 0) {
-      figures.average_GBps = GB / poster.elapsed_s;
+      figures.average_GBps = figures.peak_GBps = GB / poster.elapsed_s;
       figures.messages_per_second = static_cast<double>(task.messages) / poster.elapsed_s;
     }
+    for (const double us : samples)
+      figures.peak_GBps = std::max(figures.peak_GBps, static_cast<double>(task.bytes) / us / 1e3);
   }
   if (GB > 0) figures.cpu_s_per_GB = (poster.cpu_s + other.cpu_s) / (GB * (task.two_way ? 2 : 1));
   for (std::uint32_t i = 0; i < poster.counters; ++i)

@@ -28,13 +28,13 @@ struct RawTask {
   std::uint64_t bytes = 65536;        // of one message
   std::uint64_t messages = 1000;      // measured, per direction; a tenth more before as a warm-up
   std::uint32_t depth = 128;          // posts outstanding (bandwidth only)
-  std::uint32_t samples = 8;          // parts of the run that are timed one by one (bandwidth only)
   TimeNs deadline_ns = 60 * kSecond;  // of the whole measurement
 };
 
 struct RawFigures {
-  Summary GBps;             // bandwidth: per direction, over the samples; GB = 10⁹ bytes
-  double average_GBps = 0;  // bandwidth: of the whole run, what other programs call the average
+  // Bandwidth, per direction; GB = 10⁹ bytes. The average is of the whole run, the peak of its best
+  // part; parts are many times as long as what is outstanding, whose completions come in bursts.
+  double peak_GBps = 0, average_GBps = 0;
   double messages_per_second = 0;
   Summary latency_us;             // latency: half of there and back, or post to completion
   double cpu_s_per_GB = 0;        // of both processes

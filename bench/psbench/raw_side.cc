@@ -21,6 +21,9 @@ namespace {
 
 constexpr std::uint64_t kMaxWindowBytes = std::uint64_t{64} << 20;
 constexpr std::uint64_t kPostBatch = 32;
+// A bandwidth run is timed in this many parts at most. Up to `depth` completions may come at once
+// at the end of a part although they belong to the one before: an eighth of it at most.
+constexpr std::uint64_t kMostParts = 8, kDepthsInPart = 8;
 
 // What the sides tell each other before they connect; both run the same program.
 struct Introduction {
@@ -250,7 +253,7 @@ Status RawSide::run_bandwidth(std::uint64_t messages, bool measured) {
   PENSTOCK_RETURN_IF_ERROR(meet());
   const bool posts = poster_ || task_.two_way;
   const bool hears = tells_the_peer() && (!poster_ || task_.two_way);
-  const std::uint64_t sample = std::max<std::uint64_t>(1, messages / task_.samples);
+  const std::uint64_t sample = std::max(messages / kMostParts, kDepthsInPart * task_.depth);
   const TimeNs start_ns = clock_.now_ns();
   TimeNs begin_ns = start_ns;
   std::uint64_t posted = 0, counted = 0;

@@ -7,13 +7,20 @@
 #include <algorithm>
 #include <array>
 
+#include "bench/psbench/json.h"
 #include "bench/psbench/raw_pair.h"
+#include "bench/psbench/report.h"
 #include "bench/psbench/sizes.h"
 #include "bench/psbench/tool.h"
 #include "transport/control/secret.h"
 
 namespace penstock::psbench {
 namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Field names are stable within it.
+constexpr const char* kRawJsonSchema = "penstock-psbench-raw-1";
 
 constexpr std::array kOperations{RawOperation::kWrite, RawOperation::kWriteImm, RawOperation::kRead,
                                  RawOperation::kSend};
@@ -63,10 +70,33 @@ std::string compared(const Result<double>& peer, double ratio) {
   return fmt::format(" {:>13.2f} {:>8.2f}", peer.value(), ratio);
 }
 
+Json row_of(const RawTask& task, const RawFigures& figures) {
+  RailCounters counters;
+  add(counters, task.transport, figures.counters);
+  Json row = {{"transport", task.transport},
+              {"encrypted", task.data.encrypt},
+              {"operation", operation_name(task.operation)},
+              {"bytes", task.bytes},
+              {"messages", task.messages}};
+  if (task.latency) {
+    const Summary& us = figures.latency_us;
+    row["latency_us"] = {{"min", us.min}, {"p50", us.p50}, {"p99", us.p99}, {"max", us.max}};
+  } else {
+    row["both_ways"] = task.two_way;
+    row["outstanding"] = task.depth;
+    row["peak_GBps"] = figures.peak_GBps;
+    row["average_GBps"] = figures.average_GBps;
+    row["cpu_s_per_GB"] = figures.cpu_s_per_GB;
+  }
+  row["messages_per_second"] = figures.messages_per_second;
+  row["counters"] = rails_json(counters);
+  return row;
+}
+
 class Printer {
  public:
-  Printer(const RawOptions& options, RawOperation operation)
-      : options_(options), operation_(operation) {}
+  Printer(const RawOptions& options, RawOperation operation, Json& rows)
+      : options_(options), operation_(operation), rows_(rows) {}
 
   Status bandwidth(std::span<const std::uint64_t> sizes) {
     fmt::print("\n{} {}, bandwidth, {}, {} outstanding\n", options_.transport,
@@ -80,7 +110,7 @@ class Printer {
       PENSTOCK_ASSIGN_OR_RETURN(const RawFigures figures, measure_raw(task));
       const double gbits = figures.average_GBps * 8;
       fmt::print(" {:>9} {:>11} {:>16.2f} {:>19.2f} {:>14.4f} {:>12.2f}", bytes, task.messages,
-                 figures.GBps.max * 8, gbits, figures.messages_per_second / 1e6,
+                 figures.peak_GBps * 8, gbits, figures.messages_per_second / 1e6,
                  figures.cpu_s_per_GB);
       if (options_.peers) {
         Result<double> peer = peer_GBps(task);
@@ -88,9 +118,9 @@ class Printer {
         fmt::print("{}", compared(peer, peer.ok() ? gbits / peer.value() : 0));
       }
       fmt::print("\n");
-      print_counters(figures);
-      std::fflush(stdout);
+      keep(task, figures);
     }
+    print_counters();
     return {};
   }
 
@@ -114,9 +144,9 @@ class Printer {
         fmt::print("{}", compared(peer, peer.ok() ? us.p50 / peer.value() : 0));
       }
       fmt::print("\n");
-      print_counters(figures);
-      std::fflush(stdout);
+      keep(task, figures);
     }
+    print_counters();
     return {};
   }
 
@@ -135,14 +165,21 @@ class Printer {
     task.deadline_ns = options_.seconds * kSecond;
     return task;
   }
-  void print_counters(const RawFigures& figures) const {
-    if (!options_.counters) return;
-    for (const Counter& counter : figures.counters)
-      fmt::print("   {:<40} {}\n", counter.name, counter.value);
+  void keep(const RawTask& task, const RawFigures& figures) {
+    std::fflush(stdout);
+    add(counters_, task.transport, figures.counters);
+    rows_.push_back(row_of(task, figures));
+  }
+  // One table's, all sizes together.
+  void print_counters() {
+    fmt::print("{}", lines_of(std::exchange(counters_, {}), " counted on"));
+    std::fflush(stdout);
   }
 
   const RawOptions& options_;
   const RawOperation operation_;
+  Json& rows_;
+  RailCounters counters_;
   const Secret secret_ = Secret::random();
 };
 
@@ -151,9 +188,10 @@ class Printer {
 Status print_transport(const RawOptions& options) {
   PENSTOCK_RETURN_IF_ERROR(validate(options.data, options.transport));
   PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> sizes, parse_sizes(options.sizes));
+  Json rows = Json::array();
   for (const std::string& name : options.operations) {
     PENSTOCK_ASSIGN_OR_RETURN(const RawOperation operation, parse_operation(name));
-    Printer printer(options, operation);
+    Printer printer(options, operation, rows);
     for (const std::string& mode : options.modes) {
       if (mode != "bw" && mode != "lat")
         return Status(Code::kInvalidArgument, fmt::format("no mode is called '{}'", mode))
@@ -161,7 +199,8 @@ Status print_transport(const RawOptions& options) {
       PENSTOCK_RETURN_IF_ERROR(mode == "bw" ? printer.bandwidth(sizes) : printer.latency(sizes));
     }
   }
-  return {};
+  if (options.json.empty()) return {};
+  return write_file(options.json, report_of(kRawJsonSchema, read_environment(), rows));
 }
 
 }  // namespace penstock::psbench

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/psbench/counters.h"
 #include "bench/psbench/environment.h"
 #include "bench/psbench/statistics.h"
 #include "transport/base/status.h"
@@ -28,11 +29,12 @@ struct RunResult {
   std::uint64_t bytes = 0;     // S
   std::uint64_t elements = 0;  // of one worker's model
   unsigned servers = 1, workers = 1, lanes = 1;
-  std::uint64_t messages_per_round = 0;  // writes posted by one worker: slices pushed
-  std::vector<double> round_us;          // one sample per measured round, warm-up left out
-  double ceiling_GBps = 0;               // 0: not measured
-  double cpu_s = 0;                      // of all processes, over the measured rounds
-  std::uint64_t wrong = 0;               // elements that were not what they had to be
+  std::uint64_t messages_per_round = 0;           // writes posted by one worker: slices pushed
+  std::vector<double> round_us;                   // one sample per measured round, warm-up left out
+  double ceiling_GBps = 0;                        // 0: not measured
+  double cpu_s = 0;                               // of all processes, over the measured rounds
+  std::uint64_t wrong = 0;                        // elements that were not what they had to be
+  RailCounters worker_counters, server_counters;  // of all of them, the whole job
 };
 
 // What follows from a result; all 0 when no round was measured.

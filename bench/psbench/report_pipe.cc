@@ -33,6 +33,19 @@ Status status_of(const Json& json) {
       .with_system(json.at("system").get<int>());
 }
 
+Json json_of(const std::vector<Counter>& counters) {
+  Json json = Json::object();
+  for (const Counter& counter : counters) json[counter.name] = counter.value;
+  return json;
+}
+
+std::vector<Counter> counters_of(const Json& json) {
+  std::vector<Counter> counters;
+  for (const auto& [name, value] : json.items())
+    counters.push_back({name, value.get<std::uint64_t>()});
+  return counters;
+}
+
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -82,13 +95,15 @@ std::string to_text(const WorkerReport& report) {
   return dump({{"status", json_of(report.status)},
                {"round_us", report.round_us},
                {"wrong", report.wrong},
-               {"first_wrong", report.first_wrong}});
+               {"first_wrong", report.first_wrong},
+               {"counters", json_of(report.counters)}});
 }
 
 std::string to_text(const ServerReport& report) {
   return dump({{"status", json_of(report.status)},
                {"planned_bytes", report.planned_bytes},
-               {"resident_bytes", report.resident_bytes}});
+               {"resident_bytes", report.resident_bytes},
+               {"counters", json_of(report.counters)}});
 }
 
 Status status_report(const std::string& text) {
@@ -104,6 +119,7 @@ WorkerReport worker_report(const std::string& text) {
     report.round_us = json.at("round_us").get<std::vector<double>>();
     report.wrong = json.at("wrong").get<std::uint64_t>();
     report.first_wrong = json.at("first_wrong").get<std::string>();
+    report.counters = counters_of(json.at("counters"));
     return report;
   });
 }
@@ -116,6 +132,7 @@ ServerReport server_report(const std::string& text) {
     report.status = status_of(json.at("status"));
     report.planned_bytes = json.at("planned_bytes").get<std::uint64_t>();
     report.resident_bytes = json.at("resident_bytes").get<std::uint64_t>();
+    report.counters = counters_of(json.at("counters"));
     return report;
   });
 }

@@ -111,6 +111,8 @@ WorkerNode::~WorkerNode() {
   if (parts_) parts_->stop_threads();
 }
 
+std::vector<Counter> WorkerNode::counters() const { return parts_->device->counters(); }
+
 Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options) {
   std::unique_ptr<WorkerNode> node(new WorkerNode());
   PENSTOCK_ASSIGN_OR_RETURN(node->parts_, make_parts(options, "worker", true));
@@ -136,6 +138,8 @@ ServerNode::ServerNode() = default;
 ServerNode::~ServerNode() {
   if (parts_) parts_->stop_threads();
 }
+
+std::vector<Counter> ServerNode::counters() const { return parts_->device->counters(); }
 
 Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options,
                                                       const KernelTable* kernels) {

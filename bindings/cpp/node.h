@@ -50,6 +50,7 @@ class WorkerNode {
   static Result<std::unique_ptr<WorkerNode>> start(const NodeOptions& options);
   ~WorkerNode();  // without leave() before, the others take this for a death
   Worker& worker() { return *worker_; }
+  std::vector<Counter> counters() const;  // of its data, by rail: Device::counters()
 
  private:
   WorkerNode();
@@ -64,6 +65,7 @@ class ServerNode {
                                                    const KernelTable* kernels = nullptr);
   ~ServerNode();
   Server& server() { return *server_; }
+  std::vector<Counter> counters() const;
   // Until the job is over or the deadline (on SystemClock) has passed (kTimeout).
   Status wait(TimeNs deadline_ns);
 

@@ -31,6 +31,7 @@ RunResult example() {
   r.round_us = {500'000, 400'000, 600'000};
   r.ceiling_GBps = 8;
   r.cpu_s = 12;
+  add(r.worker_counters, "tcp", std::vector<Counter>{{"bytes_sent", 5}});
   return r;
 }
 
@@ -107,7 +108,8 @@ TEST(JsonReport, HasExactlyTheFieldsPromised) {
               "rounds": 3,
               "round_us": {"min": 400000.0, "p50": 500000.0, "p99": 600000.0, "max": 600000.0},
               "algbw_GBps": 2.0, "busbw_GBps": 4.0, "ceiling_GBps": 8.0, "efficiency": 0.5,
-              "cpu_s_per_GB": 0.5, "wrong": 0})"));
+              "cpu_s_per_GB": 0.5, "wrong": 0,
+              "counters": {"workers": {"tcp": {"bytes_sent": 5}}, "servers": {}}})"));
 }
 
 TEST(JsonReport, SurvivesAHostNameThatIsNotText) {

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ class Sessions(unittest.TestCase):
             set(result),
             {"model", "bytes", "transport", "servers", "workers", "lanes", "optimizer", "dtype",
              "rounds", "round_us", "algbw_GBps", "busbw_GBps", "ceiling_GBps", "efficiency",
-             "cpu_s_per_GB", "wrong"})
+             "cpu_s_per_GB", "wrong", "counters"})
         self.assertEqual(set(result["round_us"]), {"min", "p50", "p99", "max"})
         self.assertEqual((result["model"], result["bytes"]), ("dlrm-mlp", 2 * 2368897))
         self.assertEqual((result["servers"], result["workers"], result["lanes"]), (1, 2, 2))
@@ -69,6 +70,31 @@ class Sessions(unittest.TestCase):
         done = psbench.run("--sizes", "4K", *QUICK, "--min-busbw", "100000")
         self.assertEqual(done.returncode, psbench.BELOW_TARGET)
         self.assertIn("too slow", done.stdout)
+
+    def test_says_what_the_transport_counted(self):
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder, "report.json")
+            done = psbench.run("--transport", "tcp", "--model", "dlrm-mlp", "--json", report, *QUICK)
+            self.assertEqual(done.returncode, psbench.GOOD, done.stderr + done.stdout)
+            (result,) = json.loads(report.read_text(encoding="utf-8"))["results"]
+            for role in ("workers", "servers"):
+                self.assertRegex(done.stdout, rf"{role}' data by tcp: .*bytes_sent \d")
+                self.assertGreater(result["counters"][role]["tcp"]["bytes_sent"],
+                                   result["rounds"] * result["bytes"])
+
+    def test_measures_one_transport_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder, "report.json")
+            done = psbench.run("raw", "--transport", "tcp", "--op", "write", "--sizes", "8,64K",
+                               "--messages", 900, "--json", report)
+            self.assertEqual(done.returncode, psbench.GOOD, done.stderr + done.stdout)
+            self.assertEqual(len(re.findall(r"counted on tcp: .*bytes_sent \d", done.stdout)), 2)
+            results = json.loads(report.read_text(encoding="utf-8"))["results"]
+            self.assertEqual([row["bytes"] for row in results], [8, 65536] * 2)
+            for row in results:
+                self.assertGreater(row["counters"]["tcp"]["bytes_sent"], 900 * row["bytes"])
+            for row in results[:2]:  # too short to be timed in parts: completions come in bursts
+                self.assertEqual(row["peak_GBps"], row["average_GBps"])
 
     def test_writes_a_csv_with_one_line_a_size(self):
         with tempfile.TemporaryDirectory() as folder:

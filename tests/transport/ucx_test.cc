@@ -246,6 +246,9 @@ TEST_P(UcxProcesses, AKilledPeerIsAConnectionLost) {
   PeerProcess peer(orders);
   ASSERT_TRUE(until([&] { return immediates_ >= 20; }));
   peer.kill();
+  const Counter received = device_->counters().at(2);
+  EXPECT_EQ(received.name, "frames_received");
+  EXPECT_GE(received.value, 20U);
   ASSERT_TRUE(until([&] { return disconnected_ == 1; }));
   EXPECT_EQ(endpoint_->status().code(), Code::kConnectionLost);
 }

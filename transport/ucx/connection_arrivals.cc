@@ -15,6 +15,8 @@ ucs_status_t Connection::on_frame(const FrameHeader& header, void* data, std::si
   if (!carries_frames() || poisoned_) return UCS_OK;
   arrived_ = true;
   queue_.mark_ready(*this);
+  count(queue_.counts().frames_received, 1);
+  count(queue_.counts().bytes_received, length);
   if (!acknowledge(header.ack))
     return poison(Code::kProtocol, "an acknowledgement of something never sent");
   const bool rndv = (receive_attributes & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;

@@ -75,6 +75,8 @@ void Connection::send(FrameHeader& header, std::span<const std::byte> payload, u
   const ucs_status_ptr_t request = api_.ucp_am_send_nbx(
       line_->endpoint, kMessageId, &header, sizeof header, payload.data(), payload.size(), &param);
   if (UCS_PTR_IS_ERR(request)) return on_line_failed(UCS_PTR_STATUS(request));
+  count(queue_.counts().frames_sent, 1);
+  count(queue_.counts().bytes_sent, payload.size());
   under_way = request != nullptr;
   if (under_way) ++under_way_;
 }

@@ -114,6 +114,13 @@ class UcxDevice final : public Device {
 
   std::size_t progress() override { return listener_->progress(); }
   int fd() const override { return listener_->fd(); }
+  std::vector<Counter> counters() const override {
+    const Counts& counts = context_->counts();
+    return {{"frames_sent", counts.frames_sent.load(std::memory_order_relaxed)},
+            {"bytes_sent", counts.bytes_sent.load(std::memory_order_relaxed)},
+            {"frames_received", counts.frames_received.load(std::memory_order_relaxed)},
+            {"bytes_received", counts.bytes_received.load(std::memory_order_relaxed)}};
+  }
 
   // When it returns the key is dead and nothing lands in its bytes.
   void remove_region(std::uint64_t key) {

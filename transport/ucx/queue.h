@@ -65,6 +65,7 @@ class UcxQueue final : public CompletionQueue, public FrameSink {
   void lend(Worker& worker, void* message) { lent_.push_back({&worker, message}); }
   void progress();
   const UcpApi& api() const { return context_.api(); }
+  Counts& counts() const { return context_.counts(); }
   TimeNs now_ns() const { return clock_.now_ns(); }
 
   ucs_status_t on_frame(const FrameHeader& header, void* data, std::size_t length,
