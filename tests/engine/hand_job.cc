@@ -41,8 +41,10 @@ HandJob::HandJob(const HandJobOptions& options) : options_(options), fabric_(clo
     workers_.push_back(std::make_unique<Worker>(clock_, device, add_hub(), host_, role));
     CHECK(workers_.back()->start().ok());
   }
-  for (Rank rank = 0; rank < options.workers; ++rank)
-    CHECK(finish(rank, workers_[rank]->join_ticket()).ok());
+  for (Rank rank = 0; rank < options.workers; ++rank) {
+    const Status joined = finish(rank, workers_[rank]->join_ticket());
+    CHECK(joined.ok(), "{}", joined.to_string());
+  }
 }
 
 HandJob::~HandJob() = default;
@@ -53,22 +55,26 @@ Device& HandJob::add_device() {
   device.provider = options_.transport;
   device.incarnation = incarnations_.back();
   device.fabric = &fabric_;
-  auto opened = open_device(device, clock_);
+  auto opened = options_.open ? options_.open(device.incarnation) : open_device(device, clock_);
   CHECK(opened.ok(), "{}", opened.status().to_string());
-  devices_.push_back(std::move(*opened));
+  devices_.push_back(std::make_unique<CountingDevice>(std::move(*opened)));
   return *devices_.back();
 }
 
 ControlHub& HandJob::add_hub() {
-  hubs_.push_back(fabric_.create_hub());
+  hubs_.push_back(std::make_unique<CountingHub>(fabric_.create_hub()));
   return *hubs_.back();
 }
 
 std::size_t HandJob::step() {
-  std::size_t done = scheduler_->run_once();
+  std::size_t done = 0;
+  // Who connects, then who accepts, then the devices that take new connections in: as with threads,
+  // a lane learns that a queue pair is up before the peer's next one asks for it.
+  for (auto lane = host_.lanes.rbegin(); lane != host_.lanes.rend(); ++lane)
+    done += (*lane)->run_once();
+  done += scheduler_->run_once();
   for (const auto& server : servers_) done += server->run_once();
   for (const auto& worker : workers_) done += worker->run_once();
-  for (Loop* lane : host_.lanes) done += lane->run_once();
   return done;
 }
 
@@ -88,6 +94,32 @@ bool HandJob::round_finished(Key key, Round round) {
     if (!finished.ok() || !finished.value()) return false;
   }
   return true;
+}
+
+SetUpCalls HandJob::set_up_calls() const {
+  SetUpCalls sum;
+  for (const auto& device : devices_) sum += device->calls();
+  return sum;
+}
+
+std::uint64_t HandJob::control_messages() const {
+  std::uint64_t sum = 0;
+  for (const auto& hub : hubs_) sum += hub->messages();
+  return sum;
+}
+
+std::uint64_t HandJob::heartbeats() const {
+  std::uint64_t sum = 0;
+  for (const auto& hub : hubs_) sum += hub->heartbeats();
+  return sum;
+}
+
+std::uint64_t HandJob::device_counter(const std::string& name) const {
+  std::uint64_t sum = 0;
+  for (const auto& device : devices_)
+    for (const Counter& counter : device->counters())
+      if (counter.name.ends_with(name)) sum += counter.value;
+  return sum;
 }
 
 Tensor Counted::tensor(Key key) {

@@ -3,8 +3,10 @@
 #pragma once
 
 // A whole job driven by hand on the calling thread, on the system's clock: control over a
-// fault-free loopback fabric, data over the provider under test.
+// fault-free loopback fabric, data over the provider under test. What rounds must not need is
+// counted.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,12 +14,17 @@
 #include "engine/scheduler/scheduler.h"
 #include "engine/server/server.h"
 #include "engine/worker/worker.h"
+#include "tests/support/counting_device.h"
+#include "tests/support/counting_hub.h"
 #include "transport/loopback/fabric.h"
 
 namespace penstock::test {
 
+using OpenDevice = std::function<Result<std::unique_ptr<Device>>(Incarnation)>;
+
 struct HandJobOptions {
   std::string transport = "loopback";
+  OpenDevice open;  // instead of `transport`
   std::uint32_t workers = 1;
   std::uint32_t servers = 1;
   std::uint32_t lanes = 1;
@@ -48,6 +55,12 @@ class HandJob {
   Status finish(Rank worker, Ticket ticket);
   bool round_finished(Key key, Round round);  // on every worker
 
+  // Of all roles together, since the start.
+  SetUpCalls set_up_calls() const;
+  std::uint64_t control_messages() const;  // without heartbeats
+  std::uint64_t heartbeats() const;
+  std::uint64_t device_counter(const std::string& name) const;  // the sum of those that end so
+
  private:
   class Host final : public LaneHost {
    public:
@@ -65,8 +78,8 @@ class HandJob {
   SystemClock clock_;
   LoopbackFabric fabric_;
   Host host_;
-  std::vector<std::unique_ptr<ControlHub>> hubs_;
-  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<CountingHub>> hubs_;
+  std::vector<std::unique_ptr<CountingDevice>> devices_;
   std::vector<Incarnation> incarnations_;
   std::unique_ptr<Scheduler> scheduler_;
   std::vector<std::unique_ptr<Server>> servers_;
