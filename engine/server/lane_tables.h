@@ -3,8 +3,8 @@
 #pragma once
 
 // What one committed declaration batch needs on one lane: parameters, state and outgoing copies of
-// the lane's slices, and every worker's slots. Allocated by the control loop, then handed to the
-// lane, which owns it until its last key is removed.
+// the lane's slices, and every worker's slots, carved from the lane's slabs. Allocated by the
+// control loop, then handed to the lane, which owns it until its last key is removed.
 
 #include <cstdint>
 #include <memory>
@@ -14,7 +14,7 @@
 
 #include "engine/protocol/shard_map.h"
 #include "engine/protocol/storage.h"
-#include "transport/api/device.h"
+#include "engine/server/lane_memory.h"
 
 namespace penstock {
 
@@ -29,11 +29,12 @@ struct KeyTable {
 
 class LaneTables {
  public:
-  // Takes all memory and registers it. kExhausted naming the batch's size.
+  // Takes all memory, registered. It holds zeros or what a removed key left: round 0 fills
+  // parameters and state. `memory` outlives the tables. kExhausted naming the batch's size.
   static Result<std::unique_ptr<LaneTables>> create(std::uint64_t order,
                                                     std::span<const Declaration> batch,
                                                     const LanePlacement& placement,
-                                                    std::uint32_t workers, Device& device);
+                                                    LaneMemory& memory);
 
   std::uint64_t order() const { return order_; }
   const LanePlacement& placement() const { return placement_; }
@@ -48,17 +49,15 @@ class LaneTables {
   // The copy that workers receive: the masters themselves for float32.
   void* wire(const SliceStorage& at, DType dtype) const;
   const MemoryRegion& outgoing(DType dtype) const;
+  std::uint64_t outgoing_offset(const SliceStorage& at, DType dtype) const;  // in that region
   // The masters and the outgoing copies as workers may map them; the second is empty without any.
-  RemoteBuffer masters() const { return {arrays_->describe(), 0}; }
-  RemoteBuffer copies() const {
-    return wire_ ? RemoteBuffer{wire_->describe(), 0} : RemoteBuffer{};
-  }
-  std::uint64_t outgoing_offset(const SliceStorage& at, DType dtype) const;
+  RemoteBuffer masters() const { return arrays_.describe(); }
+  RemoteBuffer copies() const { return wire_.describe(); }
 
   std::byte* slot(Rank worker, const SlicePlace& place, Round round) const {
-    return slots_[worker]->bytes().data() + place.slot_offset + (round & 1U) * place.slot_bytes;
+    return slots_[worker].bytes().data() + place.slot_offset + (round & 1U) * place.slot_bytes;
   }
-  const MemoryRegion& slots(Rank worker) const { return *slots_[worker]; }
+  RemoteBuffer slots(Rank worker) const { return slots_[worker].describe(); }
 
   // What one worker lent for this batch; [declaration], empty before it did.
   struct Lent {
@@ -82,17 +81,17 @@ class LaneTables {
 
  private:
   LaneTables() = default;
-  Status take_memory(std::uint32_t workers, Device& device);
-  float* arrays() const { return reinterpret_cast<float*>(arrays_->bytes().data()); }
+  Status take_memory(LaneMemory& memory);
+  float* arrays() const { return reinterpret_cast<float*>(arrays_.bytes().data()); }
 
   std::uint64_t order_ = 0;
   LanePlacement placement_;
   LaneStorage storage_;
   std::vector<KeyTable> keys_;
-  std::uint32_t planes_ = 0;              // state planes of the greediest optimizer of the batch
-  std::unique_ptr<MemoryRegion> arrays_;  // float[1 + planes_][storage_.elements]
-  std::unique_ptr<MemoryRegion> wire_;
-  std::vector<std::unique_ptr<MemoryRegion>> slots_;  // [worker]
+  std::uint32_t planes_ = 0;      // state planes of the greediest optimizer of the batch
+  SlabRange arrays_;              // float[1 + planes_][storage_.elements]
+  SlabRange wire_;                // empty where all parameters are float32
+  std::vector<SlabRange> slots_;  // [worker]
 };
 
 }  // namespace penstock

@@ -65,6 +65,12 @@ std::uint64_t Server::memory_bytes() const {
   return bytes;
 }
 
+std::uint64_t Server::registered_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const LaneMemory& memory : memory_) bytes += memory.registered_bytes();
+  return bytes;
+}
+
 std::uint64_t Server::gradients_in_place() const {
   std::uint64_t sum = 0;
   for (const auto& lane : lanes_) sum += lane->stats().in_place.load();
@@ -164,10 +170,11 @@ void Server::on_roster(const wire::RosterT& roster) {
   job_ = roster.job;
   links_.set_detect_ns(roster.detect_ns);
   map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
-  worker_links_.resize(workers_.size());
+  const auto workers = static_cast<std::uint32_t>(workers_.size());
+  worker_links_.resize(workers);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
-    auto lane = ServerLane::create(i, static_cast<std::uint32_t>(workers_.size()), device_,
-                                   kernels_, waker_);
+    memory_.emplace_back(workers, device_);
+    auto lane = ServerLane::create(i, workers, device_, kernels_, waker_);
     if (!lane.ok()) return finish(lane.status());
     lanes_.push_back(std::move(*lane));
     if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return finish(started);
@@ -225,12 +232,11 @@ Status Server::add_tables(const wire::CommitT& commit) {
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
     const LanePlacement& mine = placement.lanes[self_.rank * lanes_.size() + lane];
     if (mine.slices.empty()) continue;
-    PENSTOCK_ASSIGN_OR_RETURN(
-        auto tables, LaneTables::create(commit.order, batch, mine,
-                                        static_cast<std::uint32_t>(workers_.size()), device_));
+    PENSTOCK_ASSIGN_OR_RETURN(auto tables,
+                              LaneTables::create(commit.order, batch, mine, memory_[lane]));
     for (Rank worker = 0; worker < workers_.size(); ++worker)
-      record.grants[worker * lanes_.size() + lane] = {
-          {tables->slots(worker).describe(), 0}, tables->masters(), tables->copies()};
+      record.grants[worker * lanes_.size() + lane] = {tables->slots(worker), tables->masters(),
+                                                      tables->copies()};
     command(lane, AddTables{std::move(tables)});
   }
   return {};

@@ -9,6 +9,7 @@
 // any thread. Owner: the program. The device, hub, clock and kernels outlive it; the LaneHost's
 // threads are stopped before it is destroyed.
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -53,6 +54,7 @@ class Server final : public Loop, private LinkHandler {
 
   // Of parameters, state, outgoing copies and slots. Any thread, once the job runs.
   std::uint64_t memory_bytes() const;
+  std::uint64_t registered_bytes() const;    // of the slabs they lie in
   std::uint64_t gradients_in_place() const;  // read where the workers have them, so far
   const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
 
@@ -106,6 +108,7 @@ class Server final : public Loop, private LinkHandler {
   std::map<ChannelId, Rank> rank_of_;                      // admitted worker links
   std::vector<std::pair<ChannelId, wire::HelloT>> early_;  // Hellos before the roster
   std::unique_ptr<ShardMap> map_;
+  std::deque<LaneMemory> memory_;  // [lane]; before lanes_, which hold ranges of it
   std::vector<std::unique_ptr<ServerLane>> lanes_;
   struct Batch {
     std::size_t keys = 0;

@@ -24,6 +24,8 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
   else if ((update.contributors & 1U) != 0)
     kernels.decode(tables.slot(0, place, 0), spec.parameter_dtype, parameters,
                    place.elements.count);
+  else
+    std::fill_n(parameters, place.elements.count, 0.0F);
   for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
     std::fill_n(tables.state(at, plane), place.elements.count,
                 initial_state(spec.optimizer, plane));

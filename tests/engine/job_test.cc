@@ -127,6 +127,45 @@ TEST_P(JobTest, RemovedBuffersMayGoAtOnce) {
     for (int i = 0; i < 5; ++i) job.step();
   }
   EXPECT_EQ(job.server(0).memory_bytes() + job.server(1).memory_bytes(), 0U);
+  EXPECT_EQ(job.server(0).registered_bytes() + job.server(1).registered_bytes(), 0U);
+}
+
+TEST_P(JobTest, KeysDeclaredOneByOneShareRegions) {
+  constexpr Key kKeys = 60;
+  HandJob job(options(1));
+  const std::uint64_t before = job.set_up_calls().allocations;
+  std::vector<Counted> tensors(kKeys, Counted(kElements));
+  for (Key key = 0; key < kKeys; ++key)
+    ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({tensors[key].tensor(key)})).ok());
+  // Two servers with two lanes with one pool for parameters and one for the worker's slots: eight
+  // pools of up to 3.5 MiB, which is 64 KiB doubled six times.
+  EXPECT_LE(job.set_up_calls().allocations - before, 8U * 7U);
+  const std::uint64_t used = job.server(0).memory_bytes() + job.server(1).memory_bytes();
+  const std::uint64_t held = job.server(0).registered_bytes() + job.server(1).registered_bytes();
+  EXPECT_GE(held, used);
+  EXPECT_LE(held, 2 * used);
+}
+
+// What is declared anew lies where the old key lay: neither its values nor its velocities may stay.
+TEST_P(JobTest, ANewKeySeesNothingOfTheOldOneInItsPlace) {
+  HandJob job(options(1));
+  Counted keeper(64), tensor(kElements);
+  ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({keeper.tensor(9)})).ok());
+  Tensor momentum = tensor.tensor(1);
+  momentum.spec.optimizer.kind = OptimizerKind::kMomentum;
+  std::vector<float> first;
+  for (int life = 0; life < 3; ++life) {
+    tensor.parameters.assign(kElements, 1);
+    tensor.gradients.assign(kElements, 1);
+    ASSERT_TRUE(job.finish(0, job.worker(0).begin_declare({momentum})).ok());
+    for (Round round = 1; round <= 3; ++round) {
+      ASSERT_TRUE(job.worker(0).push_pull(1, round).ok());
+      ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, round); }));
+    }
+    if (life == 0) first = tensor.parameters;
+    EXPECT_EQ(tensor.parameters, first) << "life " << life;
+    ASSERT_TRUE(job.finish(0, job.worker(0).begin_remove({1})).ok());
+  }
 }
 
 TEST_P(JobTest, WrongRoundsAndBuffersAreRefused) {

@@ -74,6 +74,7 @@ Result<std::unique_ptr<MemoryRegion>> CountingDevice::allocate_memory(std::size_
                                                                       Access access,
                                                                       PeerScope scope) {
   ++allocations_;
+  if (bytes > largest_) return Status(Code::kExhausted, fmt::format("allocate {} bytes", bytes));
   return device_->allocate_memory(bytes, access, scope);
 }
 

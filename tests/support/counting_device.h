@@ -31,6 +31,8 @@ class CountingDevice final : public Device {
   explicit CountingDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
 
   SetUpCalls calls() const;  // refused ones too; any thread
+  // From now on, as where memory may not be locked. Not while others allocate.
+  void refuse_allocations_above(std::size_t bytes) { largest_ = bytes; }
 
   ProviderKind kind() const override { return device_->kind(); }
   const Capabilities& capabilities() const override { return device_->capabilities(); }
@@ -56,6 +58,7 @@ class CountingDevice final : public Device {
 
  private:
   const std::unique_ptr<Device> device_;
+  std::size_t largest_ = SIZE_MAX;
   std::atomic<std::uint64_t> registrations_{0}, allocations_{0}, maps_{0}, connects_{0},
       accepts_{0};
 };
