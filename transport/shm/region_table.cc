@@ -38,7 +38,8 @@ Result<std::span<std::byte>> RegionTable::allocate(std::size_t bytes, Access acc
                                                    PeerScope scope) {
   const bool read_only = access != Access::kLocal && !allows_write(access);
   PENSTOCK_ASSIGN_OR_RETURN(
-      SharedMemory memory, create_shared(bytes, read_only ? Others::kRead : Others::kReadAndWrite));
+      SharedMemory memory,
+      create_shared_on_huge_pages(bytes, read_only ? Others::kRead : Others::kReadAndWrite));
   const std::span<std::byte> usable = memory.mapping.bytes().first(bytes);
   MutexLock lock(mutex_);
   blocks_.emplace(usable.data(), Block{next_block_++, std::move(memory), access, scope});

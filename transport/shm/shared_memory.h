@@ -50,6 +50,10 @@ enum class Others : std::uint8_t { kRead, kReadAndWrite };
 // `bytes` zeroed bytes, rounded up to whole pages; taken when first touched. kExhausted, kSystem.
 Result<SharedMemory> create_shared(std::size_t bytes, Others others);
 
+// The same on pages of the pool (huge_pages.h), if `bytes` are whole such pages and it has them
+// all.
+Result<SharedMemory> create_shared_on_huge_pages(std::size_t bytes, Others others);
+
 // Maps `bytes` of what a peer sent. kProtocol, saying why, unless it is a memfd of at least that
 // size whose size is sealed; kSystem when the system refuses.
 Result<Mapping> map_shared(int fd, std::size_t bytes, bool writable);
