@@ -2,8 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What the shm provider takes from bare memory: writes with immediate to another process against
-// memcpy of the same bytes, and an immediate there and back against a futex there and back.
-// Both processes are pinned, one processor each; median of interleaved repeats.
+// memcpy of the same bytes to the same place, and an immediate there and back against a futex there
+// and back. Both processes are pinned, one processor each; median of interleaved repeats.
+//
+// Either way one copy is made, by this process: a byte is read here and written in the peer's
+// memory. The memcpy goes to the peer's region too, mapped, because not all memory is alike:
+// private memory lies on huge pages, shared memory only where shmem_enabled (docs of
+// transparent_hugepage) is "advise" or more, and copying to small pages is slower. A line of its
+// own says by how much.
 //
 //   shm_bench [repeats=7] [mib=256] [spin]
 //
@@ -186,8 +192,10 @@ void serve(Common& common, const EndpointOptions& options, bool spin) {
 class Bench {
  public:
   Bench(Common& common, Side& side)
-      : common_(common), side_(side), plain_(HostMemory::allocate(kBytes).value()) {
-    std::memset(plain_.bytes().data(), 1, kBytes);
+      : common_(common), side_(side), private_(HostMemory::allocate(kBytes).value()) {
+    std::memset(private_.bytes().data(), 1, kBytes);
+    while (shared_ == nullptr)
+      shared_ = side_.endpoint().map(common_.region, Access::kRemoteWrite).value();
   }
 
   // Cost of `count` writes of `bytes`, until the other process has seen the last immediate.
@@ -206,11 +214,13 @@ class Bench {
     }
     return since(start);
   }
-  Cost copies(std::size_t bytes, std::size_t count) {
+  std::span<std::byte> shared_bytes() const { return shared_->bytes(); }
+  std::span<std::byte> private_bytes() const { return private_.bytes(); }
+  Cost copies(std::size_t bytes, std::size_t count, std::span<std::byte> to) {
     const Cost start = now();
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t offset = i % (kBytes / bytes) * bytes;
-      std::memcpy(plain_.bytes().data() + offset, side_.region().bytes().data() + offset, bytes);
+      std::memcpy(to.data() + offset, side_.region().bytes().data() + offset, bytes);
       asm volatile("" ::: "memory");
     }
     return since(start);
@@ -245,7 +255,8 @@ class Bench {
  private:
   Common& common_;
   Side& side_;
-  const HostMemory plain_;
+  const HostMemory private_;
+  std::shared_ptr<RemoteMapping> shared_;  // the peer's region
 };
 
 struct Row {  // medians, and the lowest and highest ratio
@@ -285,7 +296,7 @@ int run(Bench& bench, const Settings& settings) {
     const std::size_t count = std::max<std::size_t>((settings.mib << 20) / bytes, 16);
     const Row row = compare(
         settings.repeats, [&] { return bench.writes(bytes, count); },
-        [&] { return bench.copies(bytes, count); });
+        [&] { return bench.copies(bytes, count, bench.shared_bytes()); });
     const double gb = static_cast<double>(bytes * count) * 1e-9;
     fmt::print("{:>10} {:>14.2f} {:>14.2f} {:>7.2f} {:>8.2f} … {:.2f} {:>12.2f}\n", bytes,
                gb / row.ours_s, gb / row.plain_s, 1 / row.ratio, 1 / row.high, 1 / row.low,
@@ -293,6 +304,12 @@ int run(Bench& bench, const Settings& settings) {
     std::fflush(stdout);
     if (bytes >= 262144) copy_met &= 1 / row.ratio >= kCopyBar;
   }
+  constexpr std::size_t kMib = std::size_t{1} << 20;
+  const Row pages = compare(
+      settings.repeats, [&] { return bench.copies(kMib, settings.mib, bench.shared_bytes()); },
+      [&] { return bench.copies(kMib, settings.mib, bench.private_bytes()); });
+  fmt::print("\nmemcpy to that memory is {:.2f} ({:.2f} … {:.2f}) of memcpy to private memory\n",
+             1 / pages.ratio, 1 / pages.high, 1 / pages.low);
   constexpr std::uint32_t kRounds = 5'000;
   const Row row = compare(
       settings.repeats, [&] { return bench.doorbells(kRounds); },

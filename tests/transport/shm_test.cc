@@ -272,6 +272,31 @@ TEST_F(Shm, RoundsCostNoMessagesAndNoSecondCopy) {
   EXPECT_EQ(a_.counter("doorbells") + b_.counter("doorbells"), 0U) << "nobody slept";
 }
 
+TEST_F(Shm, ASleeperIsRungForWhatConcernsItOnly) {
+  const auto from = a_.device->allocate_memory(5'000, Access::kLocal).value();
+  const auto to = b_.device->allocate_memory(5'000, Access::kRemoteWrite).value();
+  EXPECT_TRUE(a_.write(*from, to->describe(), 1).ok());
+  EXPECT_TRUE(a_.wait_for(Event::kWriteDone).has_value());
+  a_.peer = nullptr;
+  // The other side polls, first in vain, then what a write of ours left there.
+  ASSERT_TRUE(eventually([&] { return a_.poll(), a_.queue->arm(); }));
+  for (int i = 0; i < 100; ++i) b_.poll();
+  EXPECT_TRUE(a_.write(*from, to->describe(), 2).ok());
+  ASSERT_TRUE(eventually([&] { return a_.poll(), a_.queue->arm(); }));
+  b_.events.clear();
+  EXPECT_EQ(b_.wait_for(Event::kImmediate)->immediate, 2U);
+  EXPECT_EQ(b_.counter("doorbells"), 0U) << "nothing was said, then what nobody waited for";
+  // Now it sleeps: once for many writes, again for the next sleep.
+  for (std::uint64_t sleep = 1; sleep <= 2; ++sleep) {
+    ASSERT_TRUE(eventually([&] { return b_.poll(), b_.queue->arm(); }));
+    for (std::uint32_t i = 0; i < 10; ++i) {
+      EXPECT_TRUE(a_.write(*from, to->describe(), i).ok());
+      EXPECT_TRUE(a_.wait_for(Event::kWriteDone).has_value());
+    }
+    EXPECT_EQ(a_.counter("doorbells"), sleep);
+  }
+}
+
 TEST_F(Shm, APeerOnAnotherHostIsNotForThisProvider) {
   const std::string here = a_.device->address();
   EXPECT_TRUE(b_.device->route(here).ok());

@@ -111,6 +111,7 @@ bool ShmEndpoint::send(const Message& message, std::span<const int> fds) {
   const int error = send_message(socket(), message, fds);
   if (error == 0) {
     own_.words().mail.store(++mail_sent_, std::memory_order_seq_cst);
+    news_ = true;
     if (state_ == State::kOpen) ring();
     return true;
   }

@@ -120,7 +120,8 @@ class ShmEndpoint final : public Endpoint {
   bool stuck_ = false;                          // the next post waits for the peer
   std::uint64_t published_ = 0, answered_ = 0;  // as last told to the peer
   std::uint64_t mail_sent_ = 0, mail_seen_ = 0;
-  std::uint64_t rung_ = 0;  // the sleep of the peer that we rang into
+  bool news_ = false, acks_ = false;  // told since we last looked whether the peer sleeps
+  std::uint64_t rung_ = 0;            // the sleep of the peer that we rang into
   std::uint64_t last_pass_ = 0;
   Status status_;  // why it ended
 };

@@ -47,7 +47,8 @@ struct Words {
   alignas(64) SharedWord published;  // entries in the ring since the beginning
   SharedWord consumed;               // of the peer's ring
   SharedWord mail;                   // times the peer should look at the socket
-  // 0 while the owner polls; otherwise the number of its sleep: the peer rings once for each.
+  // 0 while the owner polls; otherwise the number of its sleep times kSleepUnit, and kAwaitsAcks if
+  // it has posts that wait for `consumed`. The peer rings once for each sleep.
   // Stored before the owner looks at the peer's first line once more, loaded after the peer wrote
   // that line, both sequentially consistent: one of the two sees the other.
   alignas(64) SharedWord asleep;
@@ -55,6 +56,8 @@ struct Words {
   // owner looks whether the region is alive; see RegionTable::remove().
   alignas(64) SharedWord inside;
 };
+
+inline constexpr std::uint64_t kAwaitsAcks = 1, kSleepUnit = 2;  // of Words::asleep
 
 enum class EntryKind : std::uint8_t {
   kNotice = 1,   // the bytes are in place: an immediate
