@@ -55,20 +55,24 @@ Result<std::unique_ptr<UcxQueue>> UcxQueue::create(const Context& context, Queue
                                                    const Clock& clock) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return Status::system("create an epoll descriptor", errno);
+  UniqueFd sockets(::epoll_create1(EPOLL_CLOEXEC));
+  if (!sockets.valid()) return Status::system("create an epoll descriptor", errno);
+  PENSTOCK_RETURN_IF_ERROR(add_to(epoll.get(), sockets.get(), EPOLLIN, nullptr));
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return Status::system("create an event descriptor", errno);
   // Edge-triggered and never read: each write is a new edge.
-  PENSTOCK_RETURN_IF_ERROR(add_to(epoll.get(), wake.get(), EPOLLIN | EPOLLET, nullptr));
-  return std::unique_ptr<UcxQueue>(
-      new UcxQueue(context, siblings, clock, std::move(epoll), std::move(wake)));
+  PENSTOCK_RETURN_IF_ERROR(add_to(sockets.get(), wake.get(), EPOLLIN | EPOLLET, nullptr));
+  return std::unique_ptr<UcxQueue>(new UcxQueue(context, siblings, clock, std::move(epoll),
+                                                std::move(sockets), std::move(wake)));
 }
 
 UcxQueue::UcxQueue(const Context& context, QueueList& siblings, const Clock& clock, UniqueFd epoll,
-                   UniqueFd wake)
+                   UniqueFd sockets, UniqueFd wake)
     : context_(context),
       siblings_(siblings),
       clock_(clock),
       epoll_(std::move(epoll)),
+      sockets_(std::move(sockets)),
       wake_(std::move(wake)) {
   lent_.reserve(kLentReserve);
   siblings_.add(*this);
@@ -119,7 +123,7 @@ void UcxQueue::step_ready(EventSink& sink) {
 
 void UcxQueue::take_socket_events() {
   std::array<epoll_event, kMaxSocketEvents> events;
-  const int count = ::epoll_wait(epoll_.get(), events.data(), kMaxSocketEvents, 0);
+  const int count = ::epoll_wait(sockets_.get(), events.data(), kMaxSocketEvents, 0);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     auto* connection = static_cast<Connection*>(event.data.ptr);
@@ -240,7 +244,7 @@ Connection* UcxQueue::pop_ready() {
 }
 
 Status UcxQueue::watch(int fd, Connection& connection) {
-  return add_to(epoll_.get(), fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, &connection);
+  return add_to(sockets_.get(), fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, &connection);
 }
 
 }  // namespace penstock::ucx

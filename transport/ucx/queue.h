@@ -78,7 +78,7 @@ class UcxQueue final : public CompletionQueue, public FrameSink {
   };
 
   UcxQueue(const Context& context, QueueList& siblings, const Clock& clock, UniqueFd epoll,
-           UniqueFd wake);
+           UniqueFd sockets, UniqueFd wake);
   Result<Worker*> worker(std::unique_ptr<Worker>& made);
   void step_ready(EventSink& sink);
   void take_socket_events();
@@ -92,7 +92,8 @@ class UcxQueue final : public CompletionQueue, public FrameSink {
   QueueList& siblings_;
   const Clock& clock_;
   Mutex gate_;
-  const UniqueFd epoll_;
+  const UniqueFd epoll_;                            // what sleepers wait for: UCX's, and sockets_
+  const UniqueFd sockets_;                          // epoll: of connections, and wake_
   const UniqueFd wake_;                             // eventfd: something is in the inbox
   std::unique_ptr<Worker> connecting_, accepting_;  // made when first needed
   std::vector<Connection*> connections_;            // by the low half of their keys; null: free
