@@ -43,6 +43,8 @@ class DeviceHarness {
   // Does the poster learn whether a refused region is gone (kStale) or was never within its reach
   // (kAccess)? If not, either code will do for both.
   virtual bool tells_stale_from_access() const { return true; }
+  // How long making a connection takes at most.
+  virtual TimeNs connects_within_ns() const { return 200 * kMillisecond; }
   // What the provider still holds once all devices are gone; empty if nothing.
   virtual std::string leaks() const { return {}; }
 };

@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 #include <string_view>
 
 namespace penstock::ucx {
@@ -15,13 +17,31 @@ Status ucx_error(const UcpApi& api, Code code, const char* what, ucs_status_t st
 
 namespace {
 
-// Whether a list as in UCX_TLS may choose shared memory; "^" lists what not to choose.
-bool may_share_memory(std::string_view transports) {
+// Whether a list as in UCX_TLS may choose one of `names`; "^" lists what not to choose.
+bool may_choose(std::string_view transports, std::initializer_list<std::string_view> names) {
   if (transports.empty() || transports.starts_with('^')) return true;
-  for (const char* name : {"all", "sm", "shm", "mm", "posix", "sysv", "xpmem"})
-    if ((fmt::format(",{},", transports)).find(fmt::format(",{},", name)) != std::string::npos)
-      return true;
+  for (std::string_view rest = transports; !rest.empty();) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+    const std::string_view name = item.substr(0, item.find(':'));  // "tcp:aux": for wire-up alone
+    if (name == "all" || std::find(names.begin(), names.end(), name) != names.end()) return true;
+  }
   return false;
+}
+
+// UCX warns of settings it has no use for: each only where its transport may be chosen.
+ucs_status_t set_up(const UcpApi& api, ucp_config_t* config, std::string_view transports) {
+  ucs_status_t status = UCS_OK;
+  // Endpoints that outlive their peer need transports that promise to notice its death. Shared
+  // memory does so only when told to.
+  if (may_choose(transports, {"sm", "shm", "mm", "posix", "sysv", "xpmem"}))
+    status = api.ucp_config_modify(config, "MM_ERROR_HANDLING", "y");
+  // UCX 1.13 takes several sockets' events at once; one that ends another of the same batch, as
+  // when both sides connect at the same time, leaves it a freed socket: it crashes.
+  if (status == UCS_OK && std::getenv("UCX_TCP_MAX_POLL") == nullptr &&
+      may_choose(transports, {"tcp"}))
+    status = api.ucp_config_modify(config, "MAX_POLL", "1");
+  return status;
 }
 
 Status configure(const UcpApi& api, ucp_config_t* config, const std::string& transports) {
@@ -29,10 +49,7 @@ Status configure(const UcpApi& api, ucp_config_t* config, const std::string& tra
   if (!transports.empty()) status = api.ucp_config_modify(config, "TLS", transports.c_str());
   const char* from_environment = std::getenv("UCX_TLS");
   const bool ours = !transports.empty() || from_environment == nullptr;
-  // Endpoints that outlive their peer need transports that promise to notice its death. Shared
-  // memory does so only when told to; told without it, UCX warns of a setting it has no use for.
-  if (status == UCS_OK && may_share_memory(ours ? transports : std::string(from_environment)))
-    status = api.ucp_config_modify(config, "MM_ERROR_HANDLING", "y");
+  if (status == UCS_OK) status = set_up(api, config, ours ? transports : from_environment);
   if (status == UCS_OK) return {};
   return ucx_error(api, Code::kInvalidArgument, "setting its transports", status);
 }
