@@ -27,11 +27,12 @@ struct DataOptions {
 struct DeviceOptions {
   std::string provider = "auto";           // one of provider_names()
   std::string bind_address = "127.0.0.1";  // numeric
-  std::string advertise_host;              // what peers connect to; empty: bind_address
-  std::vector<std::string> rails;          // verbs: "mlx5_0", "mlx5_0:1"; empty: all active ports
+  std::string advertise_host = {};         // what peers connect to; empty: bind_address
+  std::vector<std::string> rails = {};     // verbs: "mlx5_0", "mlx5_0:1"; empty: all active ports
   int gid_index = -1;                      // verbs: −1 takes the best
-  DataOptions data;
-  std::span<const unsigned char> secret;  // of data.encrypt; read while the device opens, not kept
+  DataOptions data = {};
+  // Of data.encrypt; read while the device opens, not kept.
+  std::span<const unsigned char> secret = {};
   Incarnation incarnation = 0;
   LoopbackFabric* fabric = nullptr;  // loopback: the network; outlives the device
 };

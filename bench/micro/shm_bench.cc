@@ -107,7 +107,7 @@ void set(std::atomic<std::uint32_t>& word, std::uint32_t value) {
 class Side {
  public:
   Side(const Clock& clock, Access access, bool spin)
-      : device_(open_device({.provider = "shm", .advertise_host = {}, .rails = {}}, clock).value()),
+      : device_(open_device({.provider = "shm"}, clock).value()),
         queue_(device_->create_completion_queue(256).value()),
         region_(device_->allocate_memory(kBytes, access).value()),
         spin_(spin) {
