@@ -11,6 +11,11 @@
 //
 // The endpoint names the two processes and the lane, so nothing else is needed. Four bits of the
 // round are enough: a worker has at most two rounds of a slice outstanding (slots by parity).
+//
+// Slices keep no order among each other, and their writes are posted unordered. Within a slice each
+// write waits for the one before it by itself: an answer follows the push of every worker, a
+// worker's next push follows the answer. kMapped and kCopy may come late: what they say of a slice
+// that has gone on, or of another key that has its index now, is answered with kCopy or ignored.
 
 #include <cstdint>
 

@@ -176,6 +176,7 @@ bool ServerLane::post_answer(std::uint32_t index, Rank worker) {
   WorkRequest work;
   work.opcode = Opcode::kWrite;
   work.has_immediate = true;
+  work.unordered = true;  // see immediate.h
   work.immediate = encode_immediate(SliceKind::kData, slice.round.round() - 1, index);
   work.tag = index;
   work.local = &slice.tables->outgoing(spec.parameter_dtype);

@@ -114,6 +114,7 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   WorkRequest work;
   work.opcode = Opcode::kWrite;
   work.has_immediate = true;
+  work.unordered = true;  // see immediate.h
   work.immediate = encode_immediate(kind, slice.next, index);
   if (kind == SliceKind::kData) {
     const RegisteredBuffer& buffer = initial ? slice.key->parameters : slice.key->gradients;

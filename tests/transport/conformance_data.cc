@@ -87,6 +87,37 @@ TEST_P(DeviceConformance, AnImmediateComesAfterAllEarlierWrites) {
   EXPECT_TRUE(all_landed);
 }
 
+TEST_P(DeviceConformance, UnorderedWritesArriveWholeAndOnceAndLeaveTheOthersInOrder) {
+  constexpr std::uint32_t kWrites = 90;
+  constexpr std::size_t kBytes = 5'003;
+  const Link ends = link();
+  Memory& from = memory(a(), kBytes, Access::kLocal);
+  Memory& to = memory(b(), kWrites * kBytes, Access::kRemoteWrite);
+  fill_pattern(from.bytes, 12);
+  std::vector<int> arrived(kWrites, 0);
+  std::uint32_t ordered = 0;
+  bool whole = true, in_order = true;
+  lane_b().on_event = [&](const Completion& event) {
+    if (event.event != Event::kImmediate) return;
+    ++arrived[event.immediate];
+    whole &= has_pattern(std::span(to.bytes).subspan(event.immediate * kBytes, kBytes), 12);
+    if (event.immediate % 3 == 0) in_order &= event.immediate == 3 * ordered++;
+  };
+  for (std::uint32_t i = 0; i < kWrites; ++i) {  // every third is ordered
+    WorkRequest request = write_request(from, to, i);
+    request.remote_offset = i * kBytes;
+    request.has_immediate = true;
+    request.immediate = i;
+    request.unordered = i % 3 != 0;
+    ASSERT_EQ(post(ends.a, request).to_string(), "ok");
+  }
+  ASSERT_TRUE(until([&] { return ends.b.count(Event::kImmediate) == kWrites; }));
+  ASSERT_TRUE(until_done(ends.a));  // the teardown compares the tags: completions keep the order
+  EXPECT_EQ(arrived, std::vector<int>(kWrites, 1));
+  EXPECT_TRUE(whole);
+  EXPECT_TRUE(in_order);
+}
+
 TEST_P(DeviceConformance, AnImmediateAloneNeedsNoMemory) {
   const Link ends = link();
   ASSERT_EQ(post(ends.a, immediate_request(0, 5)).to_string(), "ok");

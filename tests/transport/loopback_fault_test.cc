@@ -104,6 +104,7 @@ class World {
 std::string story(std::uint64_t seed) {
   FaultPlan plan = plan_with(seed);
   plan.cut_per_million = 20'000;
+  plan.reorder_per_million = kAlways / 2;
   plan.applied_at_cut_per_million = kAlways / 2;
   plan.torn_at_cut_per_million = kAlways / 2;
   plan.spike_per_million = 10'000;
@@ -116,6 +117,7 @@ std::string story(std::uint64_t seed) {
     WorkRequest request = write_request(from, to, i);
     request.has_immediate = true;
     request.immediate = i;
+    request.unordered = i % 3 == 0;
     const std::size_t which = i % world.a.ends.size();
     if (!world.a.ends[which]->post(request).ok() && world.a.ends.size() < 50)
       world.connect(static_cast<std::uint32_t>(world.a.ends.size()));
@@ -148,6 +150,30 @@ TEST(LoopbackFaults, DelaysReorderBetweenEndpointsAndNeverWithinOne) {
   EXPECT_EQ(arrived.size(), sent.size());
   EXPECT_NE(arrived, sent);
   for (const auto& [id, order] : by_end) EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(LoopbackFaults, UnorderedWritesOvertakeWithinAnEndpointAndCompleteInOrder) {
+  FaultPlan plan = plan_with(3);
+  plan.reorder_per_million = kAlways / 2;
+  World world(plan, 1);
+  for (std::uint32_t i = 0; i < 60; ++i) {
+    WorkRequest request = immediate_request(i, i);
+    request.unordered = i % 2 != 0;
+    ASSERT_TRUE(world.a.ends[0]->post(request).ok());
+  }
+  world.run(kSecond);
+  std::vector<std::uint32_t> ordered, unordered, done;
+  for (const Completion& event : world.b.seen)
+    if (event.event == Event::kImmediate)
+      (event.immediate % 2 != 0 ? unordered : ordered).push_back(event.immediate);
+  for (const Completion& event : world.a.seen)
+    if (event.event == Event::kWriteDone) done.push_back(static_cast<std::uint32_t>(event.tag));
+  EXPECT_EQ(ordered.size(), 30U);
+  EXPECT_TRUE(std::is_sorted(ordered.begin(), ordered.end()));
+  EXPECT_EQ(unordered.size(), 30U);
+  EXPECT_FALSE(std::is_sorted(unordered.begin(), unordered.end()));
+  EXPECT_EQ(done.size(), 60U);
+  EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
 }
 
 TEST(LoopbackFaults, NothingHappensBeforeItsTime) {

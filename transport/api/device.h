@@ -13,8 +13,10 @@
 // Promises, on every endpoint:
 //   - exactly one …Done completion per accepted post, also on close and on failure;
 //   - a completed write is applied at the peer;
-//   - an immediate appears at the peer after all bytes of its write and of earlier writes;
-//   - completions of one endpoint's posts appear in the order of the posts;
+//   - an immediate appears at the peer after all bytes of its write and of earlier writes, except
+//     that an unordered write (WorkRequest::unordered) keeps no order with any other post, neither
+//     its bytes nor its immediate, whichever was posted first;
+//   - completions of one endpoint's posts appear in the order of the posts, unordered or not;
 //   - bounds, scope, access and keys are checked before the first byte lands; a violation fails
 //   that
 //     endpoint (kAccess or kStale at the poster), never the process or another endpoint;

@@ -102,6 +102,9 @@ class MemoryRegion;
 struct WorkRequest {
   Opcode opcode = Opcode::kWrite;
   bool has_immediate = false;  // kWrite only
+  // kWrite only: the peer may see it, whole and with its immediate last, before what was posted
+  // earlier and after what is posted later. A device with several rails puts it on any of them.
+  bool unordered = false;
   std::uint32_t immediate = 0;
   std::uint64_t tag = 0;  // comes back in the completion: a slot index, never a pointer
   const MemoryRegion* local = nullptr;  // may be null when length is 0
@@ -115,7 +118,8 @@ enum class Event : std::uint8_t {
   kWriteDone,     // the write is applied at the peer (or failed: see code)
   kReadDone,      // the bytes are here (or failed)
   kSendDone,      // the peer's provider has the message (or failed)
-  kImmediate,     // a peer's write with immediate has landed, and all its earlier writes
+  kImmediate,     // a peer's write with immediate has landed, and its earlier ordered writes if it
+                  // is ordered
   kMessage,       // a peer's send arrived; `message` holds it
   kConnected,     // the endpoint can be posted on
   kDisconnected,  // the last event of an endpoint; Endpoint::status() says why

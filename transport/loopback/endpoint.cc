@@ -111,6 +111,7 @@ LoopbackEndpoint::Op LoopbackEndpoint::pack(const WorkRequest& request) {
   Op op;
   op.opcode = request.opcode;
   op.has_immediate = request.has_immediate;
+  op.unordered = request.unordered;
   op.immediate = request.immediate;
   op.tag = request.tag;
   op.length = op.landing = request.length;
@@ -237,7 +238,6 @@ void LoopbackEndpoint::fail(Status reason) {
   reason_ = std::move(reason);
   const bool own = reason_.code() == Code::kCancelled;
   while (!ops_.empty()) complete(own ? Code::kCancelled : Code::kConnectionLost);
-  delivered_ = 0;
   part();
   queue_.add_departing(ref_);
 }
@@ -304,7 +304,7 @@ void LoopbackEndpoint::establish(Connection& connection, std::size_t side) {
   // The answer has a way to go, and nothing the other end posts arrives before it.
   const TimeNs at_ns = timeline_->now_ns() + timeline_->draw_data_delay();
   timeline_->schedule(at_ns, handle_, kEstablish);
-  connection.sides[1].endpoint->last_due_ns_ = at_ns;
+  connection.sides[1].endpoint->established_ns_ = at_ns;
 }
 
 void LoopbackEndpoint::signal_established() {

@@ -63,6 +63,7 @@ class LoopbackEndpoint final : public Endpoint, private Timeline::Subject {
   struct Op {
     Opcode opcode{};
     bool has_immediate = false;
+    bool unordered = false;
     std::uint32_t immediate = 0;
     std::uint64_t tag = 0;
     std::uint64_t local_key = 0;
@@ -73,6 +74,8 @@ class LoopbackEndpoint final : public Endpoint, private Timeline::Subject {
     std::uint64_t remote_offset = 0;
     std::uint64_t landing = 0;  // bytes to move: length, or less in a torn write
     // With a fault plan: when it is delivered, and when and how it completes.
+    bool overtakes = false;  // keeps no place in line
+    bool landed = false;     // delivered, or refused: see outcome
     TimeNs due_ns = 0;
     TimeNs done_ns = 0;
     Code outcome = Code::kOk;
@@ -112,12 +115,10 @@ class LoopbackEndpoint final : public Endpoint, private Timeline::Subject {
   Timeline* const timeline_;
   const Timeline::Handle handle_;
   std::string knock_address_;
-  std::size_t delivered_ = 0;  // of ops_, from the front: they wait for their completion
-  bool blocked_ = false;       // a post was refused by the peer's memory: the rest is not delivered
   bool broken_ = false;        // nothing passes any more
   bool timing_out_ = false;    // nobody may be left to tell us; the retry timer runs
-  TimeNs last_due_ns_ = 0;     // nothing overtakes
-  TimeNs last_done_ns_ = 0;
+  TimeNs established_ns_ = 0;  // at the peer: nothing arrives before
+  TimeNs last_due_ns_ = 0;     // nothing ordered overtakes
   // Written under the switchboard's lock before kEstablished is signalled.
   Connection* connection_ = nullptr;
   std::size_t side_ = 0;

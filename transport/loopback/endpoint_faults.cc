@@ -46,32 +46,40 @@ void LoopbackEndpoint::lose_later(Code code) {
 
 // The last `count` posts set out; each may be the one at which the connection breaks.
 void LoopbackEndpoint::set_out(std::size_t count) {
+  const FaultPlan& plan = timeline_->plan();
   bool cut = false;
   for (std::size_t i = ops_.size() - count; i < ops_.size(); ++i) {
-    last_due_ns_ = std::max(last_due_ns_, timeline_->now_ns() + timeline_->draw_data_delay());
-    ops_[i].due_ns = last_due_ns_;
-    timeline_->schedule(last_due_ns_, handle_, kDeliver);
-    cut = timeline_->draw(timeline_->plan().cut_per_million) || cut;
+    Op& op = ops_[i];
+    op.overtakes = op.unordered && timeline_->draw(plan.reorder_per_million);
+    op.due_ns = std::max(established_ns_, timeline_->now_ns() + timeline_->draw_data_delay());
+    if (!op.overtakes) op.due_ns = last_due_ns_ = std::max(last_due_ns_, op.due_ns);
+    timeline_->schedule(op.due_ns, handle_, kDeliver);
+    cut = timeline_->draw(plan.cut_per_million) || cut;
   }
   if (cut) device_.switchboard().cut(*connection_);
 }
 
 void LoopbackEndpoint::deliver_due() {
-  while (state_ == State::kConnected && !blocked_ && delivered_ < ops_.size() &&
-         ops_[delivered_].due_ns <= timeline_->now_ns()) {
-    Op& op = ops_[delivered_];
+  bool in_line = true;  // nothing that keeps its place waits further in front
+  for (std::size_t i = 0; i < ops_.size() && state_ == State::kConnected; ++i) {
+    Op& op = ops_[i];
+    if (op.landed && op.outcome != Code::kOk) return;  // refused: the rest is not delivered
+    if (op.landed) continue;
+    if (op.due_ns > timeline_->now_ns() || !(in_line || op.overtakes)) {
+      in_line = in_line && op.overtakes;
+      continue;
+    }
     const Code code = broken_ ? Code::kConnectionLost : deliver(op);
     if (code == Code::kConnectionLost) return time_out();
     if (code == kNotReady) {
       timeline_->schedule(timeline_->now_ns() + kNotReadyNs, handle_, kDeliver);
       return;
     }
-    blocked_ = code != Code::kOk;
-    last_done_ns_ = std::max(last_done_ns_, timeline_->now_ns() + timeline_->draw_data_delay());
-    op.done_ns = last_done_ns_;
+    op.landed = true;
     op.outcome = code;
-    timeline_->schedule(last_done_ns_, handle_, kComplete);
-    ++delivered_;
+    op.done_ns = timeline_->now_ns() + timeline_->draw_data_delay();
+    timeline_->schedule(op.done_ns, handle_, kComplete);
+    if (code != Code::kOk) return;
   }
 }
 
@@ -88,10 +96,9 @@ void LoopbackEndpoint::time_out_if_posting() {
 }
 
 void LoopbackEndpoint::complete_due() {
-  while (delivered_ > 0 && ops_.front().done_ns <= timeline_->now_ns()) {
+  while (!ops_.empty() && ops_.front().landed && ops_.front().done_ns <= timeline_->now_ns()) {
     const Code code = ops_.front().outcome;
     complete(code);
-    --delivered_;
     if (code == Code::kOk) continue;
     fail(Status(code, "the peer's memory refused a post"));
     return;
@@ -102,15 +109,19 @@ void LoopbackEndpoint::land_some() {
   if (state_ != State::kConnected || broken_) return;
   broken_ = true;  // nothing else is delivered, and the completions come with the loss
   const FaultPlan& plan = timeline_->plan();
-  const bool waiting = !blocked_ && delivered_ < ops_.size();
-  if (waiting && timeline_->draw(plan.applied_at_cut_per_million)) {
-    const std::uint64_t landing = 1 + timeline_->draw_below(ops_.size() - delivered_);
-    for (std::uint64_t i = 0; i < landing && deliver(ops_[delivered_]) == Code::kOk; ++i)
-      ++delivered_;
+  std::vector<std::size_t> waiting;  // in the order of the posts, up to one that was refused
+  for (std::size_t i = 0; i < ops_.size(); ++i) {
+    if (ops_[i].landed && ops_[i].outcome != Code::kOk) break;
+    if (!ops_[i].landed) waiting.push_back(i);
   }
-  for (std::size_t i = 0; i < delivered_; ++i) ops_[i].done_ns = kNever;
-  if (!waiting || delivered_ == ops_.size()) return;
-  Op torn = ops_[delivered_];
+  std::size_t landed = 0;
+  if (!waiting.empty() && timeline_->draw(plan.applied_at_cut_per_million)) {
+    const std::uint64_t landing = 1 + timeline_->draw_below(waiting.size());
+    while (landed < landing && deliver(ops_[waiting[landed]]) == Code::kOk) ++landed;
+  }
+  for (std::size_t i = 0; i < ops_.size(); ++i) ops_[i].done_ns = kNever;
+  if (landed == waiting.size()) return;
+  Op torn = ops_[waiting[landed]];
   if (torn.opcode != Opcode::kWrite || torn.length == 0 ||
       !timeline_->draw(plan.torn_at_cut_per_million))
     return;

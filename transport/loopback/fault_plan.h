@@ -16,8 +16,9 @@ struct DelayRange {
 
 // What goes wrong on a LoopbackFabric, drawn from one seeded stream: equal plans and equal calls
 // give equal events. A fabric with a plan is driven by LoopbackFabric::step() on one thread;
-// without one (seed 0) it runs at memory speed and takes threads. Nothing overtakes on one endpoint
-// or one control channel; between them independent delays reorder. Probabilities are per million.
+// without one (seed 0) it runs at memory speed and takes threads. On one endpoint unordered writes
+// alone overtake, on one control channel nothing does; between them independent delays reorder.
+// Probabilities are per million.
 struct FaultPlan {
   std::uint64_t seed = 0;
 
@@ -25,6 +26,8 @@ struct FaultPlan {
   DelayRange control;  // a frame to its delivery
   std::uint32_t spike_per_million = 0;  // of every delay
   TimeNs spike_ns = 0;                  // added then
+
+  std::uint32_t reorder_per_million = 0;  // of every unordered write: it keeps no place in line
 
   std::uint32_t cut_per_million = 0;  // of every post: its connection breaks
   // At a break, per side: the first few posts under way are applied all the same, although their
