@@ -19,6 +19,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Provider{"immediate", [] { return std::make_unique<FakeVerbsHarness>(); }},
         Provider{"two_rails", [] { return std::make_unique<FakeVerbsHarness>(two_rails()); }},
+        Provider{"two_rails_stepped",
+                 [] { return std::make_unique<SteppedVerbsHarness>(1, two_rails().nics); }},
+        Provider{"two_rails_other_order",
+                 [] { return std::make_unique<SteppedVerbsHarness>(0x5eed, two_rails().nics); }},
         Provider{"stepped", [] { return std::make_unique<SteppedVerbsHarness>(1); }},
         Provider{"other_order", [] { return std::make_unique<SteppedVerbsHarness>(0x5eed); }}),
     name_of);

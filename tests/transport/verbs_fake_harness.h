@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "tests/support/fake_nic/fabric.h"
 #include "tests/transport/conformance.h"
@@ -35,8 +36,9 @@ class FakeVerbsHarness : public DeviceHarness {
 // One piece of work at a time, in seeded order, on a clock that moves only when nothing else can.
 class SteppedVerbsHarness final : public DeviceHarness {
  public:
-  explicit SteppedVerbsHarness(std::uint64_t seed)
-      : fabric_(clock_, {.mode = FakeMode::kStepped, .seed = seed}) {}
+  explicit SteppedVerbsHarness(std::uint64_t seed, std::vector<FakeNicSpec> nics = one_nic())
+      : fabric_(clock_, {.mode = FakeMode::kStepped, .seed = seed, .nics = std::move(nics)}) {}
+  static std::vector<FakeNicSpec> one_nic() { return FabricOptions{}.nics; }
   const Clock& clock() const override { return clock_; }
   Result<std::unique_ptr<Device>> create_device(Incarnation incarnation) override {
     VerbsOptions options;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 
 namespace penstock::test {
@@ -30,7 +31,7 @@ FabricOptions FakeDevices::four_nics() {
 }
 
 FakeDevices::FakeDevices(FabricOptions options, std::optional<GpuHost> gpus)
-    : fabric(clock, options) {
+    : fabric(clock, options), fabric_rails_(std::max<std::size_t>(options.nics.size() / 2, 1)) {
   for (const int side : {0, 1}) {
     VerbsOptions wanted;
     const std::size_t half = options.nics.size() / 2;
@@ -75,6 +76,10 @@ FakeDevices::Link FakeDevices::link(EndpointOptions options) {
   a.id = options.id = static_cast<std::uint32_t>(ends.size() - 1);
   a.endpoint = device[0]->connect(*queue[0], device[1]->address(), options).value();
   EXPECT_TRUE(until([&] { return a.connected && b.connected; }));
+  // Its paths on other rails, as far as they can be had, come up while it is open.
+  const std::size_t all = before.size() + 2 * fabric_rails_;
+  for (int i = 0; i < 500 && fabric.live_queue_pairs().size() < all; ++i) turn();
+  for (int i = 0; i < 100 && fabric_rails_ > 1; ++i) turn();
   a.qp = fabric.live_queue_pairs().at(before.size());
   b.qp = fabric.peer_of(a.qp);
   return {a, b};

@@ -61,6 +61,7 @@ class FakeDevices {
   std::deque<FakeEnd> ends;
 
  private:
+  const std::size_t fabric_rails_;  // of each device
   std::uint64_t next_tag_ = 1'000'000;
 };
 

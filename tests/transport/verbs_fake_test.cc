@@ -237,40 +237,6 @@ TEST(VerbsOnFake, ABurstRingsOnceAndRegistersNothing) {
   EXPECT_EQ(after.registrations, before.registrations);
 }
 
-// --- Rails.
-
-TEST(VerbsOnFake, ARailThatFailsTakesItsConnectionsAndTheOtherTakesOver) {
-  FakeDevices devices(FakeDevices::four_nics());
-  const auto first = devices.link();
-  const auto second = devices.link();  // one on each
-  ASSERT_TRUE(devices.write(first.a, {1}).ok() && devices.write(second.a, {1}).ok());
-  devices.fabric.set_port("a0", 1, false);
-  ASSERT_TRUE(devices.until([&] { return first.a.disconnected || second.a.disconnected; }));
-  const auto& hit = first.a.disconnected ? first : second;
-  const auto& spared = first.a.disconnected ? second : first;
-  EXPECT_THAT(hit.a.endpoint->status().to_string(), HasSubstr("a0:1"));
-  devices.expect_alive(spared);
-  for (int i = 0; i < 3; ++i) devices.expect_alive(devices.link());
-  EXPECT_EQ(devices.counter(0, "retry_errors"), 0U) << "found out by waiting";
-}
-
-TEST(VerbsOnFake, ConnectionsOnTwoRailsMayFinishInAnyOrder) {
-  FakeDevices devices(FakeDevices::four_nics());
-  const auto first = devices.link();
-  const auto second = devices.link();
-  devices.fabric.hold_completions(first.a.qp);
-  devices.fabric.hold_completions(second.b.qp);
-  ASSERT_TRUE(devices.write(first.a, {1, 2}, true).ok());
-  ASSERT_TRUE(devices.write(second.a, {3, 4}, true).ok());
-  ASSERT_TRUE(
-      devices.until([&] { return second.a.done.size() == 2 && first.b.immediates.size() == 2; }));
-  EXPECT_TRUE(first.a.done.empty() && second.b.immediates.empty());
-  devices.fabric.release_completions(second.b.qp);
-  devices.fabric.release_completions(first.a.qp);
-  EXPECT_TRUE(
-      devices.until([&] { return first.a.done.size() == 2 && second.b.immediates.size() == 2; }));
-}
-
 // --- Strangers.
 
 // Everything one stranger can send, from the listening side's view of it.
@@ -279,7 +245,8 @@ std::vector<std::byte> garbage(SeededRandom& random) {
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.below(256));
   if (bytes.size() < 50 || random.chance(500'000)) return bytes;
   Greeting greeting;  // a well-formed one, of nobody
-  greeting.path = static_cast<std::uint8_t>(random.below(3));
+  greeting.domain = static_cast<std::uint8_t>(random.below(3));
+  greeting.first = random.chance(500'000);
   greeting.token = random_token();
   greeting.incarnation = 7;
   greeting.window = 1;

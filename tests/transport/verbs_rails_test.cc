@@ -4,6 +4,7 @@
 // in a soft-RoCE guest only.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "tests/support/rdma_rails.h"
@@ -11,6 +12,46 @@
 
 namespace penstock::test {
 namespace {
+
+// Unordered writes of 64 KiB between the two devices, eight at a time: one alone, on idle rails,
+// goes over the first.
+struct Traffic {
+  explicit Traffic(const verbs::VerbsApi& api) : pair(api), from(64 << 10), to(64 << 10) {
+    local = pair.a.device->register_memory(from, MemoryKind::kHost, Access::kLocal).value();
+    remote = pair.b.device->register_memory(to, MemoryKind::kHost, Access::kRemoteWrite).value();
+  }
+  VerbsPair::Ends connect() {
+    auto ends = pair.connect();
+    EXPECT_TRUE(pair.until([&] { return ends.connected(); }));
+    return ends;
+  }
+  void write(const VerbsPair::Ends& ends) {
+    WorkRequest request;
+    request.has_immediate = request.unordered = true;
+    request.local = local.get();
+    request.length = from.size();
+    request.remote = &remote->describe();
+    const std::vector<WorkRequest> burst(8, request);
+    (void)ends.a->post(burst);  // the connection may have ended
+  }
+  // Until each rail has carried a share of what is written from now on.
+  bool over_both_rails(const VerbsPair::Ends& ends) {
+    const std::uint64_t before[] = {sent("rxe0"), sent("rxe9")};
+    return pair.until([&] {
+      if (ends.a->send_free() > 1'000) write(ends);  // of 1,024
+      return sent("rxe0") > before[0] + (4U << 20) && sent("rxe9") > before[1] + (4U << 20);
+    });
+  }
+  std::uint64_t sent(const std::string& rail) const {
+    for (const Counter& each : pair.a.device->counters())
+      if (each.name == rail + ":1.bytes_sent") return each.value;
+    return 0;
+  }
+
+  VerbsPair pair;
+  std::vector<std::byte> from, to;
+  std::unique_ptr<MemoryRegion> local, remote;
+};
 
 bool shell(const std::string& command) { return std::system(command.c_str()) == 0; }  // NOLINT
 
@@ -59,33 +100,41 @@ TEST_F(VerbsRails, ConnectionsSpreadOverTheRails) {
   }
 }
 
-TEST_F(VerbsRails, ALinkThatGoesDownEndsItsConnectionsAndTheOthersTakeOver) {
-  VerbsPair pair(api());
-  const auto first = pair.connect();  // one each
-  const auto second = pair.connect();
-  ASSERT_TRUE(pair.until([&] { return first.connected() && second.connected(); }));
-  ASSERT_TRUE(shell("ip link set card0 down"));
-  ASSERT_TRUE(pair.until([&] { return !first.a->connected() || !second.a->connected(); }));
-  const Endpoint& hit = first.a->connected() ? *second.a : *first.a;
-  const Endpoint& spared = first.a->connected() ? *first.a : *second.a;
-  EXPECT_EQ(hit.status().code(), Code::kConnectionLost);
-  const TimeNs detected_ns = pair.clock.now_ns();
-  const auto again = pair.connect();
-  ASSERT_TRUE(pair.until([&] { return again.connected(); }));
-  const TimeNs rerouted_us = (pair.clock.now_ns() - detected_ns) / kMicrosecond;
-  RecordProperty("rerouted_us", static_cast<int>(rerouted_us));
-  EXPECT_GT(rerouted_us, 0);
-  EXPECT_TRUE(spared.connected());
-  EXPECT_EQ(pair.a.counter("retry_errors"), 0U) << "found out by waiting";
-  // The link comes back, and with it the rail.
-  ASSERT_TRUE(shell("ip link set card0 up"));
-  std::vector<VerbsPair::Ends> more;
-  for (int i = 0; i < 3; ++i) {
-    more.push_back(pair.connect());
-    ASSERT_TRUE(pair.until([&] { return more.back().connected(); }))
-        << more.back().a->status().to_string();
+TEST_F(VerbsRails, BytesOfOneConnectionGoOverBothRails) {
+  Traffic traffic(api());
+  const auto ends = traffic.connect();
+  ASSERT_TRUE(traffic.over_both_rails(ends));
+  EXPECT_EQ(traffic.pair.a.events[Event::kDisconnected], 0);
+}
+
+TEST_F(VerbsRails, ALinkThatGoesDownIsLeftAtOnceAndUsedAgainWhenItIsBack) {
+  Traffic traffic(api());
+  VerbsPair& pair = traffic.pair;
+  auto ends = traffic.connect();
+  std::vector<TimeNs> rerouted_ns;
+  for (int outage = 0; outage < 5; ++outage) {
+    ASSERT_TRUE(traffic.over_both_rails(ends)) << "outage " << outage;
+    ASSERT_TRUE(shell("ip link set card0 down"));
+    ASSERT_TRUE(pair.until([&] { return !ends.a->connected() || !ends.b->connected(); }));
+    const TimeNs detected_ns = pair.clock.now_ns();
+    // What the engine does: both ends are drained, then a new connection resumes.
+    ASSERT_TRUE(pair.until([&] {
+      return pair.a.events[Event::kDisconnected] == outage + 1 &&
+             pair.b.events[Event::kDisconnected] == outage + 1;
+    }));
+    ends = pair.connect();
+    ASSERT_TRUE(pair.until([&] { return ends.connected(); }));
+    const int arrived = pair.b.events[Event::kImmediate];
+    traffic.write(ends);
+    ASSERT_TRUE(pair.until([&] { return pair.b.events[Event::kImmediate] > arrived; }));
+    rerouted_ns.push_back(pair.clock.now_ns() - detected_ns);
+    ASSERT_TRUE(shell("ip link set card0 up"));
   }
-  EXPECT_EQ(pair.a.events[Event::kDisconnected], 1) << "only what the link carried was lost";
+  EXPECT_EQ(pair.a.counter("retry_errors"), 0U) << "found out by waiting";
+  std::sort(rerouted_ns.begin(), rerouted_ns.end());
+  const TimeNs median_ns = rerouted_ns[rerouted_ns.size() / 2];
+  RecordProperty("rerouted_us", static_cast<int>(median_ns / kMicrosecond));
+  EXPECT_LT(median_ns, 250 * kMillisecond) << "50 ms are wanted, but who knows what else runs here";
 }
 
 TEST_F(VerbsRails, APortThatIsDownIsNoRail) {

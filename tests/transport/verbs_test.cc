@@ -30,7 +30,8 @@ TEST(CompletionError, HasARowForEveryStatus) {
 
 TEST(VerbsGreeting, ComesBackAsItWasSent) {
   Greeting sent;
-  sent.path = 1;
+  sent.domain = 1;
+  sent.first = true;
   sent.scoped = true;
   sent.rail = 3;
   sent.token = random_token();

@@ -72,16 +72,17 @@ const Row* find(ibv_wc_status status) {
 
 bool knows_completion_error(ibv_wc_status status) { return find(status) != nullptr; }
 
-Status completion_error(const VerbsApi& api, ibv_wc_status status, std::uint32_t vendor_error,
+Status completion_error(const VerbsApi& api, const ibv_wc& completion, const std::string& rail,
                         const std::string& peer) {
-  const Row* row = find(status);
+  const Row* row = find(completion.status);
   if (row == nullptr)
     return Status(Code::kSystem,
-                  fmt::format("the device reported the unknown status {} (vendor code {:#x})",
-                              static_cast<int>(status), vendor_error))
+                  fmt::format("{} reported the unknown status {} (vendor code {:#x})", rail,
+                              static_cast<int>(completion.status), completion.vendor_err))
         .with_peer(peer);
-  return Status(row->code, fmt::format("the device reported {}, {} (vendor code {:#x})", row->name,
-                                       api.ibv_wc_status_str(status), vendor_error))
+  return Status(row->code,
+                fmt::format("{} reported {}, {} (vendor code {:#x})", rail, row->name,
+                            api.ibv_wc_status_str(completion.status), completion.vendor_err))
       .with_peer(peer)
       .with_hint(row->hint);
 }

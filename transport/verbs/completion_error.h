@@ -10,9 +10,10 @@
 
 namespace penstock::verbs {
 
-// `status` is not IBV_WC_SUCCESS. The text names the status, libibverbs' words for it and the
-// vendor's code; a value no header knows becomes kSystem. `peer` is who was talked to.
-Status completion_error(const VerbsApi& api, ibv_wc_status status, std::uint32_t vendor_error,
+// Of a completion that is not IBV_WC_SUCCESS. The text names the rail, the status, libibverbs'
+// words for it and the vendor's code; a status no header knows becomes kSystem. `peer` is who was
+// talked to.
+Status completion_error(const VerbsApi& api, const ibv_wc& completion, const std::string& rail,
                         const std::string& peer);
 
 // Is there a row for it? For the test that the table is complete.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "transport/verbs/endpoint.h"
 #include "transport/verbs/queue.h"
@@ -16,13 +17,13 @@ Status VerbsEndpoint::post(std::span<const WorkRequest> work) {
   if (!connected()) return status();
   if (work.size() > send_free())
     return Status(Code::kExhausted, "post: the send queue is full").with_peer(peer_);
-  const std::uint8_t before = last_path_;
+  const std::uint8_t before = last_domain_;
   std::uint64_t at = accepted_;
   for (const WorkRequest& request : work) {
     Status status = check(request);
     if (status.ok()) status = prepare(request, posts_[at++ % posts_.size()]);
     if (status.ok()) continue;
-    last_path_ = before;
+    last_domain_ = before;
     return status;
   }
   accepted_ = at;
@@ -61,13 +62,19 @@ Status VerbsEndpoint::prepare(const WorkRequest& request, Post& post) {
   post.immediate = request.immediate;
   post.tag = request.tag;
   post.length = request.length;
-  post.path = last_path_;  // whatever needs no region of the peer's
-  if (request.opcode == Opcode::kSend) post.path = 0;
+  // Without bytes there is nothing to spread.
+  post.unordered = request.unordered && request.opcode == Opcode::kWrite && request.length > 0;
+  post.rails = static_cast<std::uint8_t>(1U << home());
+  post.domain = last_domain_;  // whatever needs no region of the peer's
+  if (request.opcode == Opcode::kSend) post.domain = 0;
   if (request.opcode != Opcode::kSend && request.length > 0) {
     const RemoteRegion& remote = *request.remote;
-    const std::uint64_t key = remote.key[key_slot(ProviderKind::kVerbs, rail_->rail().index())];
-    post.path = (key & kScopedKey) == 0 && paths_needed() == 2 ? 1 : 0;
-    post.remote_key = static_cast<std::uint32_t>(key);
+    const bool scoped = (remote.key[key_slot(ProviderKind::kVerbs, home())] & kScopedKey) != 0;
+    post.domain = !scoped && domains() == kDomains ? 1 : 0;
+    if (post.unordered)
+      for (std::size_t rail = 0; rail < std::min<std::size_t>(remote.rails, kMaxRails); ++rail)
+        if (path_up(rail, post.domain) != nullptr)
+          post.rails = static_cast<std::uint8_t>(post.rails | 1U << rail);
     post.remote = remote.base + request.remote_offset;
     // What can be known here is; the peer's device checks all the rest.
     if (remote.incarnation != theirs_.incarnation)
@@ -76,33 +83,74 @@ Status VerbsEndpoint::prepare(const WorkRequest& request, Post& post) {
              request.length > remote.length - request.remote_offset)
       post.poison = Code::kAccess;
   }
-  last_path_ = post.path;
-  if (request.length == 0) return {};
+  if (!post.unordered) last_domain_ = post.domain;
+  return request.length == 0 ? Status() : find_keys(request, post);
+}
+
+// Those of every rail the post may go over; which one it will be is decided when it is issued.
+Status VerbsEndpoint::find_keys(const WorkRequest& request, Post& post) const {
   const auto& region = static_cast<const VerbsRegion&>(*request.local->part(ProviderKind::kVerbs));
-  PENSTOCK_ASSIGN_OR_RETURN(post.local_key, region.local_key(paths_[post.path]->domain()));
   post.local =
       reinterpret_cast<std::uint64_t>(request.local->bytes().data()) + request.local_offset;
   post.gpu = region.kind() == MemoryKind::kCuda;
+  for (std::size_t rail = 0; rail < kMaxRails; ++rail) {
+    if ((post.rails >> rail & 1U) == 0) continue;
+    Domain& domain = paths_[rail * kDomains + post.domain]->domain();
+    PENSTOCK_ASSIGN_OR_RETURN(post.keys[rail].local, region.local_key(domain));
+    if (request.opcode != Opcode::kSend)
+      post.keys[rail].remote =
+          static_cast<std::uint32_t>(request.remote->key[key_slot(ProviderKind::kVerbs, rail)]);
+  }
   return {};
 }
 
 void VerbsEndpoint::push() {
   while (issued_ < accepted_ && connected()) {
     Post& post = posts_[issued_ % posts_.size()];
-    // Across paths the order is kept by waiting.
-    const bool turns = post.path != issue_path_ || post.poison != Code::kOk;
-    if (turns && issued_ != done_) break;
-    if (post.poison != Code::kOk)
+    if (post.poison != Code::kOk) {
+      if (issued_ != done_) break;
       return end(Status(post.poison, post.poison == Code::kStale
                                          ? "the region is of an earlier life of the peer"
                                          : "outside the peer's region"));
-    issue_path_ = post.path;
-    Path& path = *paths_[post.path];
-    if (!(post.opcode == Opcode::kSend ? issue_message(path, post) : issue(path, post))) break;
+    }
+    Path* path = choose_path(post);
+    if (path == nullptr) break;
+    if (!(post.opcode == Opcode::kSend ? issue_message(*path, post) : issue(*path, post))) break;
     ++issued_;
   }
-  if (!connected()) return;
-  if (Status status = paths_[issue_path_]->ring(); !status.ok()) end(std::move(status));
+  for (const std::unique_ptr<Path>& path : paths_) {
+    if (path == nullptr || !connected()) continue;
+    if (Status status = path->ring(); !status.ok()) end(std::move(status));
+  }
+}
+
+// Where the post goes now; nullptr if it has to wait.
+Path* VerbsEndpoint::choose_path(const Post& post) {
+  const bool begun = post.issued > 0;
+  if (!begun && !post.unordered) {
+    if (post.domain != issue_domain_ && issued_ != done_) return nullptr;
+    issue_domain_ = post.domain;
+  }
+  if (!begun && !std::has_single_bit(post.rails)) return choose_rail(post);
+  const auto rail = static_cast<std::size_t>(std::countr_zero(post.rails));
+  return paths_[rail * kDomains + post.domain].get();
+}
+
+// As late as possible, while little is under way: the later, the more is known.
+Path* VerbsEndpoint::choose_rail(const Post& post) const {
+  std::array<RailLoad, kMaxRails> loads;
+  std::array<Path*, kMaxRails> paths{};
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < kMaxRails; ++i) {
+    const std::size_t rail = (home() + i) % kMaxRails;  // of equals, the home rail
+    if ((post.rails >> rail & 1U) == 0) continue;
+    Path* path = paths_[rail * kDomains + post.domain].get();
+    loads[count] = {path->queue().outstanding_bytes(), path->rail().limits().speed};
+    paths[count++] = path;
+  }
+  Path* best = paths[earliest_finish(std::span(loads).first(count), post.length)];
+  const std::uint64_t under_way = best->outstanding_bytes();
+  return under_way == 0 || under_way + post.length <= kSpreadBytes ? best : nullptr;
 }
 
 // True when the device takes `slots` more work requests now, and the peer an arrival if need be.
@@ -122,13 +170,16 @@ bool VerbsEndpoint::make_room(Path& path, std::uint32_t slots, bool credit) {
 
 bool VerbsEndpoint::issue(Path& path, Post& post) {
   const std::uint64_t most = path.rail().limits().message_bytes;
+  const std::size_t rail = path.rail().index();
   const bool read = post.opcode == Opcode::kRead;
   do {
     const std::uint64_t piece = std::min(post.length - post.issued, most);
     const bool last = post.issued + piece == post.length;
     const bool immediate = last && post.has_immediate;
     if (!make_room(path, 1, immediate)) return false;
-    ibv_send_wr& work = path.next(last);
+    post.rails = static_cast<std::uint8_t>(1U << rail);  // the rest of it follows
+    const auto bytes = static_cast<std::uint32_t>(piece);
+    ibv_send_wr& work = path.next(issued_, last, read ? 0 : bytes);
     work.opcode = read        ? IBV_WR_RDMA_READ
                   : immediate ? IBV_WR_RDMA_WRITE_WITH_IMM
                               : IBV_WR_RDMA_WRITE;
@@ -137,11 +188,11 @@ bool VerbsEndpoint::issue(Path& path, Post& post) {
       path.use_credit();
     }
     if (piece > 0) {
-      *work.sg_list = {post.local + post.issued, static_cast<std::uint32_t>(piece), post.local_key};
+      *work.sg_list = {post.local + post.issued, bytes, post.keys[rail].local};
       work.num_sge = 1;
       work.wr.rdma.remote_addr = post.remote + post.issued;
-      work.wr.rdma.rkey = post.remote_key;
-      if (!read && !post.gpu && piece <= path.inline_bytes()) work.send_flags = IBV_SEND_INLINE;
+      work.wr.rdma.rkey = post.keys[rail].remote;
+      if (!read && !post.gpu && piece <= path.inline_bytes()) work.send_flags |= IBV_SEND_INLINE;
     }
     post.issued += piece;
     add(read ? path.rail().counts().bytes_read : path.rail().counts().bytes_sent, piece);
@@ -155,20 +206,25 @@ bool VerbsEndpoint::issue_message(Path& path, const Post& post) {
   const std::uint32_t slot = path.next_message_slot();
   const auto length = static_cast<std::uint32_t>(post.length);
   if (length > 0) {
-    ibv_send_wr& bytes = path.next(false);
+    ibv_send_wr& bytes = path.next(issued_, false, length);
     bytes.opcode = IBV_WR_RDMA_WRITE;
-    *bytes.sg_list = {post.local, length, post.local_key};
+    *bytes.sg_list = {post.local, length, post.keys[home()].local};
     bytes.num_sge = 1;
     bytes.wr.rdma.remote_addr = theirs_.ring_address + std::uint64_t{slot} * theirs_.message_bytes;
     bytes.wr.rdma.rkey = theirs_.ring_key;
-    if (!post.gpu && length <= path.inline_bytes()) bytes.send_flags = IBV_SEND_INLINE;
+    if (!post.gpu && length <= path.inline_bytes()) bytes.send_flags |= IBV_SEND_INLINE;
   }
-  ibv_send_wr& notice = path.next(true);
+  ibv_send_wr& notice = path.next(issued_, true, 0);
   notice.opcode = IBV_WR_SEND_WITH_IMM;
   notice.imm_data = htobe32(length);
   path.use_credit();
   add(path.rail().counts().bytes_sent, length);
   return true;
+}
+
+void VerbsEndpoint::on_post_done(std::uint64_t post) {
+  posts_[post % posts_.size()].done = true;
+  while (done_ != issued_ && posts_[done_ % posts_.size()].done) ++done_;
 }
 
 void VerbsEndpoint::on_arrival(const Arrival& arrival) {
@@ -178,7 +234,7 @@ void VerbsEndpoint::on_arrival(const Arrival& arrival) {
 
 bool VerbsEndpoint::step(EventSink& sink, std::uint64_t pass) {
   if (held_ > 0 && held_pass_ != pass) {
-    paths_[0]->consume(held_);
+    path(home(), 0)->consume(held_);
     held_ = 0;
   }
   if (announce_ && sink.room()) {
@@ -200,13 +256,13 @@ bool VerbsEndpoint::step(EventSink& sink, std::uint64_t pass) {
     state_ = State::kEnded;
     emit(sink, Event::kDisconnected);
   }
-  return announce_ || handed_out_ != arrived_ || retired_ != done_ || held_ > 0 ||
+  return announce_ || (handed_out_ != arrived_ && !settling()) || retired_ != done_ || held_ > 0 ||
          (state_ == State::kEnding && drained());
 }
 
 void VerbsEndpoint::emit_arrivals(EventSink& sink) {
-  for (; handed_out_ != arrived_ && !announce_ && sink.room() && state_ != State::kEnded;
-       ++handed_out_) {
+  if (announce_ || settling()) return;
+  for (; handed_out_ != arrived_ && sink.room() && state_ != State::kEnded; ++handed_out_) {
     const Arrival& arrival = arrivals_[handed_out_ % arrivals_.size()];
     Completion completion;
     completion.endpoint = options_.id;
@@ -222,7 +278,7 @@ void VerbsEndpoint::emit_arrivals(EventSink& sink) {
     sink.emit(completion);
     // A message's slot is the owner's until the next poll; what came behind it waits with it,
     // because the peer counts.
-    if (arrival.path == 0 && (arrival.message || held_ > 0))
+    if (arrival.path == home() * kDomains && (arrival.message || held_ > 0))
       ++held_;
     else
       paths_[arrival.path]->consume(1);

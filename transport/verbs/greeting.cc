@@ -14,7 +14,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the layout is written as it lies");
 
 constexpr std::uint32_t kMagic = 0x4b545350;  // "PSTK"
-constexpr std::uint8_t kScoped = 1;
+constexpr std::uint8_t kScoped = 1, kFirst = 2;
 constexpr std::size_t kRefusalText = 6;
 
 template <class T>
@@ -34,8 +34,9 @@ std::array<std::byte, Greeting::kBytes> encode(const Greeting& greeting) {
   std::array<std::byte, Greeting::kBytes> bytes{};
   put(bytes, 0, kMagic);
   put(bytes, 4, Greeting::kVersion);
-  put(bytes, 5, greeting.path);
-  put(bytes, 6, greeting.scoped ? kScoped : std::uint8_t{0});
+  put(bytes, 5, greeting.domain);
+  put(bytes, 6,
+      static_cast<std::uint8_t>((greeting.scoped ? kScoped : 0) | (greeting.first ? kFirst : 0)));
   put(bytes, 7, greeting.rail);
   put(bytes, 8, greeting.token);
   put(bytes, 24, greeting.incarnation);
@@ -57,8 +58,9 @@ Result<Greeting> decode_greeting(std::span<const std::byte> bytes) {
         .with_hint("run the same release of Penstock on both ends");
   if (bytes.size() < Greeting::kBytes) return Status(Code::kProtocol, "the greeting is cut short");
   Greeting greeting;
-  greeting.path = get<std::uint8_t>(bytes, 5);
+  greeting.domain = get<std::uint8_t>(bytes, 5);
   greeting.scoped = (get<std::uint8_t>(bytes, 6) & kScoped) != 0;
+  greeting.first = (get<std::uint8_t>(bytes, 6) & kFirst) != 0;
   greeting.rail = get<std::uint8_t>(bytes, 7);
   greeting.token = get<Token>(bytes, 8);
   greeting.incarnation = get<Incarnation>(bytes, 24);
@@ -67,6 +69,8 @@ Result<Greeting> decode_greeting(std::span<const std::byte> bytes) {
   greeting.message_bytes = get<std::uint32_t>(bytes, 44);
   greeting.window = get<std::uint16_t>(bytes, 48);
   if (greeting.window == 0) return Status(Code::kProtocol, "the greeting offers no receive");
+  if (greeting.rail >= kMaxRails || greeting.domain > 1)
+    return Status(Code::kProtocol, "the greeting names no queue pair of a connection");
   return greeting;
 }
 

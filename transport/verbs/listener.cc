@@ -66,10 +66,12 @@ Status Listener::match(rdma_cm_id* id, const Greeting& greeting) {
   if (found == waiting_.end())
     return Status(Code::kUnauthenticated, "no endpoint waits for this token");
   if (greeting.rail >= rails_) return Status(Code::kNotFound, "there is no such rail here");
-  if (found->next_path != greeting.path)
+  if (greeting.first && found->taken)
     return Status(Code::kUnauthenticated, "this token was used already");
+  if (!greeting.first && !found->taken)
+    return Status(Code::kProtocol, "a further queue pair comes before the first");
   PENSTOCK_RETURN_IF_ERROR(found->queue->hand_over({found->serial, id, greeting}));
-  ++found->next_path;
+  found->taken = true;
   return {};
 }
 

@@ -26,8 +26,8 @@ class Listener {
   explicit Listener(const VerbsApi& api) : api_(api) {}
 
   Status listen(const Rail& rail);
-  // The connection that names `token` goes to endpoint `serial` of `queue`. kAlreadyExists when
-  // another endpoint waits for the same token.
+  // The connection that names `token` goes to endpoint `serial` of `queue`, its first queue pair
+  // once, the further ones until forget(). kAlreadyExists when another endpoint has the same token.
   Status await(const Token& token, VerbsQueue& queue, std::uint64_t serial);
   // After it returns nothing is handed to that endpoint any more.
   void forget(const VerbsQueue& queue, std::uint64_t serial);
@@ -38,7 +38,7 @@ class Listener {
     Token token;
     VerbsQueue* queue;
     std::uint64_t serial;
-    std::uint8_t next_path = 0;
+    bool taken = false;  // the first queue pair has come
   };
   Status match(rdma_cm_id* id, const Greeting& greeting) EXCLUDES(mutex_);
   std::size_t rails_ = 0;

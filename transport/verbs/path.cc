@@ -19,7 +19,7 @@ constexpr std::uint32_t kCreditMark = 1U << 31;
 
 }  // namespace
 
-ibv_send_wr& Path::claim(Slot kind) {
+ibv_send_wr& Path::claim(const Slot& slot) {
   CHECK(head_ - tail_ < kAllSlots && chained_ < kChain, "a send queue overflows");
   ibv_send_wr& work = chain_[chained_];
   work = {};
@@ -27,8 +27,19 @@ ibv_send_wr& Path::claim(Slot kind) {
   work.sg_list = &sges_[chained_];
   if (chained_ > 0) chain_[chained_ - 1].next = &work;
   ++chained_;
-  slots_[head_++ % kAllSlots] = kind;
+  slots_[head_++ % kAllSlots] = slot;
+  outstanding_bytes_ += slot.bytes;
+  queue_.add_outstanding(slot.bytes);
+  unsignalled_bytes_ += slot.bytes;
+  if (unsignalled_bytes_ >= kSignalBytes) signal(work);
   return work;
+}
+
+void Path::signal(ibv_send_wr& work) {
+  if ((work.send_flags & IBV_SEND_SIGNALED) != 0) return;
+  work.send_flags |= IBV_SEND_SIGNALED;
+  unsignalled_bytes_ = 0;
+  add(rail().counts().signalled);
 }
 
 Status Path::ring() {
@@ -36,8 +47,7 @@ Status Path::ring() {
   RailCounts& counts = rail().counts();
   add(counts.posts, chained_);
   add(counts.doorbells);
-  add(counts.signalled);
-  chain_[chained_ - 1].send_flags |= IBV_SEND_SIGNALED;
+  signal(chain_[chained_ - 1]);
   chained_ = 0;
   ibv_send_wr* bad = nullptr;
   const int error = ibv_post_send(id_->qp, chain_.data(), &bad);
@@ -53,22 +63,28 @@ void Path::on_sent(const ibv_wc& completion) {
   const bool ok = completion.status == IBV_WC_SUCCESS;
   // The send queue works in order: what lies before it succeeded, signalled or not.
   while (tail_ < completion.wr_id) retire(slots_[tail_++ % kAllSlots]);
-  const Slot slot = slots_[tail_++ % kAllSlots];
+  const Slot& slot = slots_[tail_++ % kAllSlots];
   if (ok)
     retire(slot);
   else
     fail(slot, completion);
 }
 
-void Path::retire(Slot slot) {
-  if (slot == Slot::kCredit) --credits_flying_;
-  if (slot == Slot::kDrain) drained_ = true;
+void Path::settle(const Slot& slot) {
+  outstanding_bytes_ -= slot.bytes;
+  queue_.drop_outstanding(slot.bytes);
+  if (slot.kind == Slot::kCredit) --credits_flying_;
+  if (slot.kind == Slot::kDrain) drained_ = true;
+}
+
+void Path::retire(const Slot& slot) {
+  settle(slot);
   if (owner_ == nullptr) return;
-  if (slot == Slot::kLast) owner_->on_post_done();
+  if (slot.kind == Slot::kLast) owner_->on_post_done(slot.post);
   owner_->wake();
 }
 
-void Path::fail(Slot slot, const ibv_wc& completion) {
+void Path::fail(const Slot& slot, const ibv_wc& completion) {
   RailCounts& counts = rail().counts();
   if (completion.status == IBV_WC_RETRY_EXC_ERR)
     add(counts.retry_errors);
@@ -76,21 +92,19 @@ void Path::fail(Slot slot, const ibv_wc& completion) {
     add(counts.rnr_errors);
   else if (completion.status != IBV_WC_WR_FLUSH_ERR)
     add(counts.other_errors);
-  if (slot == Slot::kCredit) --credits_flying_;
-  if (slot == Slot::kDrain) drained_ = true;
+  settle(slot);
   if (owner_ == nullptr) return;
   owner_->wake();
   if (state_ == State::kShut) return;
   if (completion.status == IBV_WC_RETRY_EXC_ERR || completion.status == IBV_WC_LOC_QP_OP_ERR)
-    owner_->on_rail_failed();
-  lost(completion_error(api(), completion.status, completion.vendor_err, owner_->peer()));
+    owner_->on_rail_failed(*this);
+  lost(completion_error(api(), completion, rail().name(), peer_));
 }
 
 void Path::on_received(const ibv_wc& completion) {
   if (owner_ == nullptr || !live_) return;
   if (completion.status != IBV_WC_SUCCESS) {
-    if (state_ != State::kShut)
-      lost(completion_error(api(), completion.status, completion.vendor_err, owner_->peer()));
+    if (state_ != State::kShut) lost(completion_error(api(), completion, rail().name(), peer_));
     return;
   }
   const std::uint32_t immediate = be32toh(completion.imm_data);
@@ -135,7 +149,7 @@ Status Path::return_credits() {
   returned_ = consumed_;
   ++credits_flying_;
   add(rail().counts().credits_sent);
-  ibv_send_wr& work = claim(Slot::kCredit);
+  ibv_send_wr& work = claim({.kind = Slot::kCredit});
   work.opcode = IBV_WR_SEND_WITH_IMM;
   work.imm_data = htobe32((static_cast<std::uint32_t>(returned_) & ~kCreditMark) | kCreditMark);
   return ring();

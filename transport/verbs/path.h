@@ -42,8 +42,10 @@ class Path {
   static constexpr std::uint32_t kAllSlots = kSendSlots + kCreditSlots + 1;
   static constexpr std::uint32_t kMaxWindow = 64;
   static constexpr std::uint32_t kChain = 32;  // the last of a chain is signalled
+  // And within a chain whatever completes so many bytes, so that a rail's load is known in time.
+  static constexpr std::uint64_t kSignalBytes = std::uint64_t{1} << 20;
 
-  // `window`: 1 … kMaxWindow. Reserves its room in `queue`.
+  // `index`: the owner's. `window`: 1 … kMaxWindow. Reserves its room in `queue`.
   static Result<std::unique_ptr<Path>> create(VerbsEndpoint& owner, RailQueue& queue,
                                               PeerScope scope, std::uint8_t index,
                                               std::uint32_t window);
@@ -55,9 +57,12 @@ class Path {
   std::uint32_t window() const { return window_; }
   Domain& domain() const { return *domain_; }
   Rail& rail() const { return queue_.rail(); }
+  RailQueue& queue() const { return queue_; }
+  bool up() const { return state_ == State::kUp; }
+  const std::string& peer() const { return peer_; }  // its address
 
   // Connecting (path_connect.cc). Both go on by on_cm_event(), to VerbsEndpoint::on_path_up() or
-  // on_lost().
+  // on_path_lost().
   Status dial(CmChannel& channel, const IpAddress& to, const Greeting& ours);
   Status answer(rdma_cm_id* id, const Greeting& ours, const Greeting& theirs);
   void on_cm_event(const CmEvent& event);
@@ -75,10 +80,13 @@ class Path {
   bool chain_full(std::uint32_t more) const { return chained_ + more > kChain; }
   bool has_credit() const { return sent_ != limit_; }
   void use_credit() { ++sent_; }
-  // The next work request, zeroed but for wr_id and links, with a scatter entry of its own. `last`
-  // of its post: the owner is told when it completes.
-  ibv_send_wr& next(bool last) { return claim(last ? Slot::kLast : Slot::kPart); }
+  // The next work request, zeroed but for wr_id and links, with a scatter entry of its own, which
+  // sends `bytes`. `last` of its post: the owner is told of `post` when it completes.
+  ibv_send_wr& next(std::uint64_t post, bool last, std::uint32_t bytes) {
+    return claim({last ? Slot::kLast : Slot::kPart, bytes, post});
+  }
   Status ring();
+  std::uint64_t outstanding_bytes() const { return outstanding_bytes_; }
   std::uint32_t inline_bytes() const { return inline_bytes_; }
   std::uint32_t next_message_slot() {
     return std::exchange(message_slot_out_, (message_slot_out_ + 1) % peer_window_);
@@ -96,7 +104,12 @@ class Path {
 
  private:
   enum class State : std::uint8_t { kIdle, kDialing, kAnswered, kUp, kShut };
-  enum class Slot : std::uint8_t { kPart, kLast, kCredit, kDrain };
+  struct Slot {
+    enum Kind : std::uint8_t { kPart, kLast, kCredit, kDrain };
+    Kind kind = kPart;
+    std::uint32_t bytes = 0;  // that it sends
+    std::uint64_t post = 0;   // of the owner
+  };
 
   Path(VerbsEndpoint& owner, RailQueue& queue, Domain* domain, std::uint8_t index,
        std::uint32_t window);
@@ -106,9 +119,11 @@ class Path {
   rdma_conn_param parameters(std::span<const std::byte> data) const;
   void came_up(const CmEvent& event);
   void learn(const Greeting& theirs);
-  ibv_send_wr& claim(Slot kind);
-  void retire(Slot slot);
-  void fail(Slot slot, const ibv_wc& completion);
+  ibv_send_wr& claim(const Slot& slot);
+  void signal(ibv_send_wr& work);
+  void settle(const Slot& slot);
+  void retire(const Slot& slot);
+  void fail(const Slot& slot, const ibv_wc& completion);
   void on_credit(std::uint32_t count);
   void on_arrival(const Arrival& arrival);
   void drain();
@@ -120,6 +135,7 @@ class Path {
   const std::uint32_t window_;
 
   State state_ = State::kIdle;
+  std::string peer_;
   rdma_cm_id* id_ = nullptr;
   std::uint32_t qp_ = 0;  // its number; 0 while there is none
   std::uint32_t inline_bytes_ = 0;
@@ -133,6 +149,8 @@ class Path {
   std::array<ibv_send_wr, kChain> chain_{};
   std::array<ibv_sge, kChain> sges_{};
   std::uint32_t chained_ = 0;
+  std::uint64_t unsignalled_bytes_ = 0;  // of the chain, since the last that is signalled
+  std::uint64_t outstanding_bytes_ = 0;  // handed over and not completed
 
   std::uint64_t sent_ = 0;   // immediates and messages, ever
   std::uint64_t limit_ = 0;  // up to which the peer has receives

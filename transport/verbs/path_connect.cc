@@ -52,12 +52,14 @@ Path::~Path() {
     api().rdma_destroy_qp(id_);
   }
   if (id_ != nullptr) api().rdma_destroy_id(id_);
+  queue_.drop_outstanding(outstanding_bytes_);
   queue_.release(kAllSlots, window_ + kCreditSlots);
   rail().release(domain_);
 }
 
 Status Path::dial(CmChannel& channel, const IpAddress& to, const Greeting& ours) {
   state_ = State::kDialing;
+  peer_ = to.to_string();
   greeting_ = encode(ours);
   if (api().rdma_create_id(channel.get(), &id_, this, RDMA_PS_TCP) != 0) {
     id_ = nullptr;
@@ -76,6 +78,11 @@ Status Path::dial(CmChannel& channel, const IpAddress& to, const Greeting& ours)
 Status Path::answer(rdma_cm_id* id, const Greeting& ours, const Greeting& theirs) {
   state_ = State::kAnswered;
   id_ = id;
+  IpAddress from;
+  const sockaddr* address = &id->route.addr.dst_addr;
+  std::memcpy(&from.storage, address,
+              address->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
+  peer_ = from.to_string();
   id_->context = this;
   PENSTOCK_RETURN_IF_ERROR(create_queue_pair());
   learn(theirs);
@@ -171,7 +178,7 @@ void Path::on_cm_event(const CmEvent& event) {
     case RDMA_CM_EVENT_UNREACHABLE:
     case RDMA_CM_EVENT_CONNECT_ERROR:
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
-      owner_->on_rail_failed();
+      owner_->on_rail_failed(*this);
       return lost(Status(
           Code::kConnectionLost,
           fmt::format("rdma_cm says {} ({})", api().rdma_event_str(event.type), event.status)));
@@ -196,7 +203,7 @@ void Path::came_up(const CmEvent& event) {
 }
 
 void Path::lost(const Status& status) {
-  if (owner_ != nullptr) owner_->end(status);
+  if (owner_ != nullptr) owner_->on_path_lost(*this, status);
 }
 
 void Path::shut() {
@@ -220,7 +227,7 @@ void Path::drain() {
   attributes.qp_state = IBV_QPS_ERR;
   const int error = api().ibv_modify_qp(id_->qp, &attributes, IBV_QP_STATE);
   // Its completion is the last: everything that arrived or was posted lies before it.
-  claim(Slot::kDrain).opcode = IBV_WR_SEND;
+  claim({.kind = Slot::kDrain}).opcode = IBV_WR_SEND;
   if (!ring().ok() || error != 0) drained_ = true;  // a device that is gone
 }
 

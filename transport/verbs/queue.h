@@ -7,6 +7,7 @@
 // when the descriptor said so, and now and then. Thread: the owner's, except hand_over() and
 // tell().
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -56,9 +57,12 @@ class VerbsQueue final : public CompletionQueue {
   std::uint64_t attach(VerbsEndpoint& endpoint, TimeNs deadline_ns);  // returns a serial
   void detach(VerbsEndpoint& endpoint);
   void mark_ready(VerbsEndpoint& endpoint);
+  // An endpoint's deadline_ns() became this.
+  void expect(TimeNs deadline_ns) { next_deadline_ns_ = std::min(next_deadline_ns_, deadline_ns); }
   // Until it is drained.
   void keep(std::unique_ptr<Path> path) { kept_.push_back(std::move(path)); }
   RailQueue& on_rail(std::size_t rail) const { return *rails_[rail]; }
+  std::size_t rail_count() const { return rails_.size(); }
   // Where the next of the first `count` rails' connections goes: to the one with the most link left
   // for it among those that are not paused.
   RailQueue& choose_rail(std::size_t count) const;

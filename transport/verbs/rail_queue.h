@@ -37,6 +37,11 @@ class RailQueue {
   void detach(std::uint32_t qp) { paths_.erase(qp); }
   void fail(std::uint32_t qp, const Status& reason);  // if it is one of ours
 
+  // Bytes of writes and messages that its paths have handed to the device and not seen completed.
+  std::uint64_t outstanding_bytes() const { return outstanding_bytes_; }
+  void add_outstanding(std::uint64_t bytes) { outstanding_bytes_ += bytes; }
+  void drop_outstanding(std::uint64_t bytes) { outstanding_bytes_ -= bytes; }
+
   // Takes a batch of completions and hands them to their paths. How many there were.
   std::size_t take_completions();
   // Asks for an event at the next completion, unless one is under way.
@@ -52,6 +57,7 @@ class RailQueue {
   ibv_cq* cq_ = nullptr;
   std::unique_ptr<ReceivePool> receives_;
   std::uint32_t reserved_ = 0;  // completions its paths may have outstanding
+  std::uint64_t outstanding_bytes_ = 0;
   bool requested_ = false;
   std::unordered_map<std::uint32_t, Path*> paths_;
 };
