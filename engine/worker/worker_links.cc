@@ -242,6 +242,8 @@ std::size_t Worker::take_notices() {
     for (WorkerLaneNotice notice; lanes_[index]->notice(notice); ++taken) {
       if (const auto* up = std::get_if<ServerConnected>(&notice)) {
         LaneLink& lane = server_links_[up->server].lanes[index];
+        PENSTOCK_LOG_DEBUG("worker {} lane {}: data connection to server {} is up", self_.rank,
+                           index, up->server);
         lane.up = true;
         lane.delay_ns = 0;
         check_joined();

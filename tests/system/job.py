@@ -92,7 +92,8 @@ class Job:
 
     def lost(self):
         """How often a worker has lost its data connection so far."""
-        return sum(self.printed(f"worker {rank}", "err").count("data connection to server")
+        return sum(len(re.findall(r"data connection to server \d+ lost",
+                                  self.printed(f"worker {rank}", "err")))
                    for rank in range(WORKERS))
 
     def running(self):
