@@ -239,6 +239,7 @@ Status RawSide::post(std::uint64_t first, std::uint64_t count) {
                                                            : Opcode::kWrite;
     work.has_immediate = task_.operation == RawOperation::kWriteImm;
     work.immediate = static_cast<std::uint32_t>(number);
+    work.unordered = work.opcode == Opcode::kWrite;  // as slices are; arrivals are only counted
     work.tag = number;
     work.local = memory_.get();
     work.local_offset = work.remote_offset = number % places_ * task_.bytes;

@@ -18,7 +18,7 @@ import unittest
 import job
 import psbench
 
-TRAINING = ("--epochs", 40, "--hidden", 256)
+TRAINING = ("--epochs", 100, "--hidden", 256)
 RAILS = ("0", "9")
 OUTAGES = 4
 WANTED_MS = 50

@@ -177,6 +177,24 @@ TEST(VerbsRailsOnFake, AnOpenConnectionRegainsARailThatComesBack) {
   EXPECT_FALSE(ends.a.disconnected);
 }
 
+TEST(VerbsRailsOnFake, APortThatComesBackIsUsedAtOnce) {
+  Rails rails;
+  FakeDevices& devices = rails.devices;
+  devices.fabric.set_port("a1", 1, false);
+  for (int i = 0; i < 100; ++i) devices.turn();
+  const auto ends = devices.link();
+  const std::size_t before = devices.fabric.live_queue_pairs().size();
+  const TimeNs back_ns = devices.clock.now_ns();
+  devices.fabric.set_port("a1", 1, true);
+  ASSERT_TRUE(
+      devices.until([&] { return devices.fabric.live_queue_pairs().size() == before + 2; }));
+  EXPECT_LT(devices.clock.now_ns() - back_ns, kSecond) << "a probe found it";
+  for (int i = 0; i < 100; ++i) devices.turn();
+  rails.write(ends.a, 20);
+  ASSERT_TRUE(rails.all_done(ends.a));
+  EXPECT_EQ(rails.sent("a1"), 10U);
+}
+
 TEST(VerbsRailsOnFake, APortThatGoesDownEndsWhatUsedItAtBothEndsWithoutWaiting) {
   FakeDevices devices(FakeDevices::four_nics());
   const auto first = devices.link();

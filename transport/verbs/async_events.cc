@@ -136,8 +136,9 @@ void AsyncEvents::act_on_port(Rail& rail, const ibv_async_event& event) {
       rail.health().set_down(true);
       return tell(bad_news(rail, event, Code::kConnectionLost, "the link went down"));
     case IBV_EVENT_PORT_ACTIVE:
-      if (event.element.port_num == rail.port()) rail.health().set_down(false);
-      return;
+      if (event.element.port_num != rail.port()) return;
+      rail.health().set_down(false);
+      return tell({.rail = rail.index()});
     case IBV_EVENT_DEVICE_FATAL:
       return tell(bad_news(rail, event, Code::kConnectionLost, "look into the kernel's log"));
     default:

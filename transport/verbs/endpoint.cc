@@ -56,6 +56,7 @@ void VerbsEndpoint::open() {
   state_ = State::kOpen;
   announce_ = true;
   wake();
+  if (connector()) dial_missing();
 }
 
 void VerbsEndpoint::check_deadline(TimeNs now_ns) {

@@ -99,6 +99,7 @@ class VerbsEndpoint final : public Endpoint {
   std::uint64_t serial() const { return serial_; }
   void end(Status status);
   void on_rail_lost(const RailQueue& rail, const Status& reason);  // and all paths over it
+  void on_rail_back();  // some rail: tries what is missing
 
   // For its paths.
   void on_answer(Path& path, const Greeting& theirs);

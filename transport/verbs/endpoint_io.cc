@@ -141,13 +141,19 @@ Path* VerbsEndpoint::choose_rail(const Post& post) const {
   std::array<RailLoad, kMaxRails> loads;
   std::array<Path*, kMaxRails> paths{};
   std::size_t count = 0;
+  Path* full = nullptr;
   for (std::size_t i = 0; i < kMaxRails; ++i) {
     const std::size_t rail = (home() + i) % kMaxRails;  // of equals, the home rail
     if ((post.rails >> rail & 1U) == 0) continue;
     Path* path = paths_[rail * kDomains + post.domain].get();
-    loads[count] = {path->queue().outstanding_bytes(), path->rail().limits().speed};
-    paths[count++] = path;
+    if (path->room(1) && (!post.has_immediate || path->has_credit())) {
+      loads[count] = {path->queue().outstanding_bytes(), path->rail().limits().speed};
+      paths[count++] = path;
+    } else {
+      full = path;
+    }
   }
+  if (count == 0) return full;  // make_room() notes what it waits for
   Path* best = paths[earliest_finish(std::span(loads).first(count), post.length)];
   const std::uint64_t under_way = best->outstanding_bytes();
   return under_way == 0 || under_way + post.length <= kSpreadBytes ? best : nullptr;

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-// The paths of an endpoint: how they are added, come up and are lost. The connector dials the first
-// one, then all others at once; a rail it cannot have it tries again later, less and less often.
+// The paths of an endpoint: how they are added, come up and are lost. The connector dials those of
+// the home rail in turn, and once these are up all others; a rail it cannot have it tries again
+// later, less and less often, and when its port comes back.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -64,29 +65,33 @@ Status VerbsEndpoint::dial(std::size_t rail, std::size_t domain) {
   return path->dial(queue_.cm(), peer_rails_[rail], greeting(*path));
 }
 
-// Dials what is not there, the home rail's even where the rail is paused; gives up what has been
-// coming up since the last time.
+// Of an open connection: dials the other rails it lacks; gives up what has been coming up since the
+// last time.
 void VerbsEndpoint::dial_missing() {
   const TimeNs now_ns = queue_.now_ns();
   const std::size_t shared = std::min(peer_rails_.size(), queue_.rail_count());
   bool missing = false;
   for (std::size_t rail = 0; rail < shared; ++rail) {
-    for (std::size_t domain = 0; domain < domains() && state_ < State::kEnding; ++domain) {
-      const bool needed = rail == home();
-      if (path_up(rail, domain) != nullptr || (needed && path(rail, domain) != nullptr)) continue;
-      missing = missing || !needed;
+    for (std::size_t domain = 0; domain < domains() && rail != home(); ++domain) {
+      if (path_up(rail, domain) != nullptr) continue;
+      missing = true;
       if (Path* late = path(rail, domain).get())
         leave_out(*late, Status(Code::kTimeout, "no answer in time"));
-      if (!needed && queue_.on_rail(rail).rail().health().paused(now_ns)) continue;
+      if (queue_.on_rail(rail).rail().health().paused(now_ns)) continue;
       const Status status = dial(rail, domain);
-      if (status.ok()) continue;
-      if (needed) return end(status);
-      if (Path* failed = path(rail, domain).get()) leave_out(*failed, status);
+      if (Path* failed = path(rail, domain).get(); failed != nullptr && !status.ok())
+        leave_out(*failed, status);
     }
   }
   probe_delay_ns_ = std::clamp(2 * probe_delay_ns_, kFirstProbeNs, kLongestProbeNs);
   probe_ns_ = missing ? now_ns + probe_delay_ns_ : kNever;
   queue_.expect(probe_ns_);
+}
+
+void VerbsEndpoint::on_rail_back() {
+  if (!connected() || probe_ns_ == kNever) return;
+  probe_delay_ns_ = 0;
+  dial_missing();
 }
 
 void VerbsEndpoint::on_answer(Path& path, const Greeting& theirs) {
@@ -140,10 +145,10 @@ void VerbsEndpoint::adopt(const Adoption& adoption) {
 void VerbsEndpoint::on_path_up(Path& path) {
   if (state_ > State::kOpen) return;
   path.rail().health().succeed();
-  if (connector() && path.index() == home() * kDomains) dial_missing();
-  if (!settling() || path_up(home(), 0) == nullptr || path_up(home(), domains() - 1) == nullptr)
-    return wake();
-  open();
+  if (!settling()) return wake();
+  if (path_up(home(), 0) != nullptr && path_up(home(), domains() - 1) != nullptr) return open();
+  if (!connector() || path.index() != home() * kDomains) return;
+  if (Status status = dial(home(), 1); !status.ok()) end(std::move(status));
 }
 
 void VerbsEndpoint::on_path_lost(Path& path, const Status& reason) {

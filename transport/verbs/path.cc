@@ -63,7 +63,7 @@ void Path::on_sent(const ibv_wc& completion) {
   const bool ok = completion.status == IBV_WC_SUCCESS;
   // The send queue works in order: what lies before it succeeded, signalled or not.
   while (tail_ < completion.wr_id) retire(slots_[tail_++ % kAllSlots]);
-  const Slot& slot = slots_[tail_++ % kAllSlots];
+  const Slot slot = slots_[tail_++ % kAllSlots];
   if (ok)
     retire(slot);
   else

@@ -222,7 +222,7 @@ void Path::shut() {
 
 void Path::drain() {
   // Tells the peer; refused when the peer told us.
-  if (!rail().health().down()) (void)api().rdma_disconnect(id_);
+  if (!rail().ask_down()) (void)api().rdma_disconnect(id_);
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_ERR;
   const int error = api().ibv_modify_qp(id_->qp, &attributes, IBV_QP_STATE);

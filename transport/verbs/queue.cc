@@ -186,6 +186,10 @@ void VerbsQueue::take_inbox() {
 }
 
 void VerbsQueue::act_on(const Notice& notice) {
+  if (notice.reason.ok()) {
+    for (VerbsEndpoint* endpoint : endpoints_) endpoint->on_rail_back();
+    return;
+  }
   RailQueue& rail = *rails_[notice.rail];
   if (notice.cq != nullptr && notice.cq != rail.cq()) return;
   if (notice.srq != nullptr && notice.srq != rail.receives().get()) return;

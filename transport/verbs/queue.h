@@ -24,14 +24,15 @@ namespace penstock::verbs {
 
 class AsyncEvents;
 
-// Bad news from a rail's event queue: of one queue pair, of one completion or shared receive queue,
-// or of everything. Those that it does not concern ignore it.
+// News from a rail's event queue: of one queue pair, of one completion or shared receive queue, or
+// of everything; where the reason is no error, that its port is up again. Those that it does not
+// concern ignore it.
 struct Notice {
   std::size_t rail = 0;
   std::uint32_t qp = 0;
   const ibv_cq* cq = nullptr;
   const ibv_srq* srq = nullptr;
-  Status reason;
+  Status reason{};
 };
 
 class VerbsQueue final : public CompletionQueue {

@@ -93,6 +93,13 @@ Status Rail::query() {
   return {};
 }
 
+bool Rail::ask_down() {
+  ibv_port_attr port{};
+  if (api_.ibv_query_port(verbs(), port_, &port) == 0 && port.state < IBV_PORT_ACTIVE)
+    health_.set_down(true);  // until its event says otherwise
+  return health_.down();
+}
+
 Result<Domain*> Rail::acquire(PeerScope scope) {
   MutexLock lock(mutex_);
   for (const std::unique_ptr<Domain>& domain : domains_) {

@@ -110,6 +110,8 @@ class Rail {
   const RailLimits& limits() const { return limits_; }
   RailCounts& counts() { return counts_; }
   RailHealth& health() { return health_; }
+  // Asks the port: a completion that fails, or a peer, may be faster than the device's own news.
+  bool ask_down();
 
   // One more user of the scope's domain; made when there is none. Any thread.
   Result<Domain*> acquire(PeerScope scope);
