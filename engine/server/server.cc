@@ -18,7 +18,8 @@ Server::Server(const Clock& clock, Device& device, ControlHub& hub, const Kernel
       kernels_(kernels),
       host_(host),
       options_(std::move(options)),
-      links_(hub, clock, *this, options_.detect_ns) {}
+      links_(hub, clock, *this, options_.detect_ns),
+      redial_(clock) {}
 
 Status Server::start() {
   self_ = {Role::kServer,    options_.rank, options_.incarnation, options_.name, {},
@@ -26,14 +27,23 @@ Status Server::start() {
   PENSTOCK_ASSIGN_OR_RETURN(self_.control_address, links_.listen(options_.listen_address));
   // The scheduler knows who is missing and says so in time; ours is the backstop.
   join_deadline_ns_ = clock_.now_ns() + options_.join_timeout_ns + options_.detect_ns;
-  PENSTOCK_ASSIGN_OR_RETURN(scheduler_,
-                            links_.connect(options_.scheduler_address, join_deadline_ns_));
+  return dial_scheduler();
+}
+
+Status Server::dial_scheduler() {
+  const Result<ChannelId> link = links_.connect(options_.scheduler_address, join_deadline_ns_);
+  if (link.ok())
+    scheduler_ = *link;
+  else if (!redial_.again(link.status(), join_deadline_ns_))
+    return link.status();
   return {};
 }
 
 std::size_t Server::run_once() {
   if (finished()) return links_.run_once();
   std::size_t done = links_.run_once() + device_.progress() + take_notices();
+  if (redial_.due())
+    if (Status dialled = dial_scheduler(); !dialled.ok()) finish(std::move(dialled));
   if (!joined_ && clock_.now_ns() >= join_deadline_ns_) {
     finish(Status(Code::kTimeout, "the job did not start: some member never joined")
                .with_peer(options_.scheduler_address));
@@ -46,7 +56,8 @@ bool Server::arm() { return true; }
 
 TimeNs Server::next_deadline_ns() const {
   if (finished()) return links_.next_deadline_ns();
-  return std::min(links_.next_deadline_ns(), joined_ ? kNever : join_deadline_ns_);
+  return std::min(
+      {links_.next_deadline_ns(), redial_.next_ns(), joined_ ? kNever : join_deadline_ns_});
 }
 
 std::optional<Status> Server::finished() const {
@@ -106,6 +117,7 @@ void Server::on_message(ChannelId link, wire::MessageT& message) {
 void Server::on_link_down(ChannelId link, const Status& reason) {
   if (link == scheduler_) {
     scheduler_.reset();
+    if (!joined_ && redial_.again(reason, join_deadline_ns_)) return;
     if (!joined_) return finish(reason);
     PENSTOCK_LOG_WARN("server {}: the scheduler is gone, rounds go on: {}", self_.rank,
                       reason.to_string());

@@ -19,6 +19,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/redial.h"
 #include "engine/server/server_lane.h"
 #include "transport/base/thread_annotations.h"
 
@@ -59,6 +60,7 @@ class Server final : public Loop, private LinkHandler {
   const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
 
  private:
+  Status dial_scheduler();
   struct WorkerLink {
     ChannelId link = 0;
     bool up = false;
@@ -97,6 +99,7 @@ class Server final : public Loop, private LinkHandler {
   LaneHost& host_;
   ServerOptions options_;
   Links links_;
+  Redial redial_;
   Waker waker_;
   Member self_;
   std::uint64_t job_ = 0;

@@ -17,7 +17,8 @@ Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& ho
       regions_(device),
       host_(host),
       options_(std::move(options)),
-      links_(hub, clock, *this, options_.detect_ns) {
+      links_(hub, clock, *this, options_.detect_ns),
+      redial_(clock) {
   operations_[kJoinTicket] = std::make_unique<Operation>();
 }
 

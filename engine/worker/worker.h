@@ -32,6 +32,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/redial.h"
 #include "engine/runtime/region_cache.h"
 #include "engine/worker/worker_lane.h"
 #include "transport/base/thread_annotations.h"
@@ -141,6 +142,7 @@ class Worker final : public Loop, private LinkHandler {
   const std::vector<std::unique_ptr<WorkerLane>>& lanes() const { return lanes_; }
 
  private:
+  Status dial_scheduler();
   static constexpr Ticket kJoinTicket = 0;
 
   struct Operation {
@@ -230,6 +232,7 @@ class Worker final : public Loop, private LinkHandler {
 
   // Control loop only.
   Links links_;
+  Redial redial_;
   Member self_;
   std::uint64_t job_ = 0;
   Epoch epoch_ = 0;

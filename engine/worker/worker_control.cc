@@ -14,6 +14,8 @@ namespace penstock {
 
 std::size_t Worker::run_once() {
   std::size_t done = links_.run_once();
+  if (redial_.due())
+    if (const Status dialled = dial_scheduler(); !dialled.ok()) fail(dialled);
   if (failed_.load(std::memory_order_relaxed)) return done;
   if (leaving_) {
     finish_leave();
@@ -30,7 +32,8 @@ bool Worker::arm() {
 
 TimeNs Worker::next_deadline_ns() const {
   if (failed_.load(std::memory_order_relaxed)) return links_.next_deadline_ns();
-  TimeNs next_ns = std::min({links_.next_deadline_ns(), join_deadline_ns_, leave_deadline_ns_});
+  TimeNs next_ns = std::min(
+      {links_.next_deadline_ns(), redial_.next_ns(), join_deadline_ns_, leave_deadline_ns_});
   for (const auto& [sequence, call] : running_) next_ns = std::min(next_ns, call.deadline_ns);
   for (const ServerLink& server : server_links_)
     for (const LaneLink& lane : server.lanes) next_ns = std::min(next_ns, lane.retry_ns);

@@ -15,8 +15,15 @@ Status Worker::start() {
   self_ = {Role::kWorker, options_.rank, options_.incarnation, options_.name, {}, {}};
   // The scheduler knows who is missing and says so in time; ours is the backstop.
   join_deadline_ns_ = call_deadline_ns() + options_.detect_ns;
-  PENSTOCK_ASSIGN_OR_RETURN(scheduler_,
-                            links_.connect(options_.scheduler_address, join_deadline_ns_));
+  return dial_scheduler();
+}
+
+Status Worker::dial_scheduler() {
+  const Result<ChannelId> link = links_.connect(options_.scheduler_address, join_deadline_ns_);
+  if (link.ok())
+    scheduler_ = *link;
+  else if (!redial_.again(link.status(), join_deadline_ns_))
+    return link.status();
   return {};
 }
 
@@ -50,7 +57,9 @@ void Worker::on_link_down(ChannelId link, const Status& reason) {
   if (link == scheduler_) {
     scheduler_.reset();
     if (leaving_) return;
-    if (!joined_.load(std::memory_order_relaxed)) return fail(reason);
+    const bool joined = joined_.load(std::memory_order_relaxed);
+    if (!joined && redial_.again(reason, join_deadline_ns_)) return;
+    if (!joined) return fail(reason);
     // Nothing on the data path stops; calls that needed it end now.
     const Status lost = Status(Code::kPeerLost, "the scheduler is lost: " + reason.to_string())
                             .with_peer(options_.scheduler_address);

@@ -3,6 +3,7 @@
 """A job whose processes are started by hand, as on a cluster."""
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -110,9 +111,24 @@ class Roles(unittest.TestCase):
         self.assertIn("PENSTOCK_SECRET_FILE", ended.stderr)
 
     def test_a_scheduler_that_is_not_there_is_named(self):
-        code, _, err = self.end(self.start("worker", "--scheduler", "127.0.0.1:1"))
+        process = psbench.start("role", "worker", "--secret-file", self.secret, "--timeout", 1,
+                                "--detect", 200, "--scheduler", "127.0.0.1:1")
+        self.processes.append(process)
+        code, _, err = self.end(process)
         self.assertEqual(code, psbench.ENVIRONMENT)
         self.assertIn("127.0.0.1:1", err)
+
+    def test_processes_may_start_before_their_scheduler(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = "127.0.0.1:%d" % free.getsockname()[1]
+        others = [self.start(role, "--scheduler", address) for role in ("worker", "server")]
+        for other in others:
+            self.assertIn("no scheduler listens yet", other.stderr.readline())
+        scheduler = self.start("scheduler", "--listen", address)
+        for process in [*others, scheduler]:
+            code, _, err = self.end(process)
+            self.assertEqual(code, psbench.GOOD, err)
 
     def test_a_job_that_is_never_complete_names_who_is_missing(self):
         process = psbench.start("role", "scheduler", "--secret-file", self.secret, "--timeout", 1,
