@@ -136,6 +136,7 @@ void UcxQueue::take_socket_events() {
 bool UcxQueue::arm() {
   MutexLock lock(gate_);
   take_socket_events();
+  progress();  // an acknowledgement that is still being sent holds up the next one
   for (std::size_t turns = ready_count_; turns > 0; --turns) {
     Connection& connection = *pop_ready();
     if (connection.settle()) mark_ready(connection);
