@@ -136,12 +136,19 @@ void UcxQueue::take_socket_events() {
 bool UcxQueue::arm() {
   MutexLock lock(gate_);
   take_socket_events();
-  progress();  // an acknowledgement that is still being sent holds up the next one
   for (std::size_t turns = ready_count_; turns > 0; --turns) {
     Connection& connection = *pop_ready();
     if (connection.settle()) mark_ready(connection);
   }
-  if (ready_count_ > 0 || inbox_filled_.load(std::memory_order_acquire)) return false;
+  if (ready_count_ > 0) {
+    // An acknowledgement that is still being sent holds up the next one. Whatever else comes of it
+    // is for the next poll().
+    progress();
+    for (Connection* ready = ready_head_; ready != nullptr; ready = ready->next_ready_)
+      (void)ready->settle();
+    return false;
+  }
+  if (inbox_filled_.load(std::memory_order_acquire)) return false;
   // UCX refuses while it has something to say. What it sends from now on it sends by itself or
   // wakes us for.
   for (const auto* worker : {&connecting_, &accepting_})
