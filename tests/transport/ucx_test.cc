@@ -242,6 +242,9 @@ class UcxProcesses : public UcxTest {
 };
 
 TEST_P(UcxProcesses, AKilledPeerIsAConnectionLost) {
+  if (std::string_view(GetParam()).starts_with("posix"))
+    GTEST_SKIP()
+        << "UCX 1.13 over shared memory may keep a killed peer's transfer; it ends us then";
   const PeerOrders orders = await_writer(GetParam(), 1 << 20);
   PeerProcess peer(orders);
   ASSERT_TRUE(until([&] { return immediates_ >= 20; }));
