@@ -7,24 +7,13 @@
 #include <cstring>
 
 #include "transport/loopback/switchboard.h"
+#include "transport/parts/post.h"
 
 namespace penstock::loopback {
 namespace {
 
 bool inside(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
   return offset <= size && length <= size - offset;
-}
-
-Event done_event(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::kWrite:
-      return Event::kWriteDone;
-    case Opcode::kRead:
-      return Event::kReadDone;
-    case Opcode::kSend:
-      return Event::kSendDone;
-  }
-  CHECK(false, "unknown opcode");
 }
 
 bool is_done(Event event) {
@@ -223,7 +212,7 @@ Result<std::shared_ptr<RemoteMapping>> LoopbackEndpoint::map(const RemoteRegion&
 void LoopbackEndpoint::complete(Code code) {
   const Op& op = ops_.front();
   Completion completion;
-  completion.event = done_event(op.opcode);
+  completion.event = parts::done_event(op.opcode);
   completion.code = code;
   completion.endpoint = options_.id;
   completion.tag = op.tag;

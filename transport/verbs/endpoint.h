@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "transport/api/device.h"
+#include "transport/parts/event_sink.h"
 #include "transport/verbs/greeting.h"
 #include "transport/verbs/path.h"
 #include "transport/verbs/rail_choice.h"
@@ -36,18 +37,7 @@ namespace penstock::verbs {
 class VerbsQueue;
 class Listener;
 
-// Where poll() puts what happens. Whoever emits checks room() first.
-class EventSink {
- public:
-  explicit EventSink(std::span<Completion> out) : out_(out) {}
-  bool room() const { return count_ < out_.size(); }
-  void emit(const Completion& completion) { out_[count_++] = completion; }
-  std::size_t count() const { return count_; }
-
- private:
-  std::span<Completion> out_;
-  std::size_t count_ = 0;
-};
+using parts::EventSink;
 
 // A connection request whose token named a waiting endpoint. Whoever takes it owns `id`.
 struct Adoption {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "transport/parts/post.h"
 #include "transport/verbs/endpoint.h"
 #include "transport/verbs/queue.h"
 #include "transport/verbs/region.h"
@@ -302,9 +303,7 @@ void VerbsEndpoint::complete(EventSink& sink, Code code) {
   const Post& post = posts_[retired_++ % posts_.size()];
   if (code != Code::kOk) done_ = retired_;
   Completion completion;
-  completion.event = post.opcode == Opcode::kWrite  ? Event::kWriteDone
-                     : post.opcode == Opcode::kRead ? Event::kReadDone
-                                                    : Event::kSendDone;
+  completion.event = parts::done_event(post.opcode);
   completion.code = code;
   completion.endpoint = options_.id;
   completion.tag = post.tag;
