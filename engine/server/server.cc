@@ -186,7 +186,8 @@ void Server::on_roster(const wire::RosterT& roster) {
   worker_links_.resize(workers);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
     memory_.emplace_back(workers, device_);
-    auto lane = ServerLane::create(i, workers, device_, kernels_, waker_);
+    auto lane =
+        ServerLane::create(i, workers, device_, std::make_unique<HostUpdater>(kernels_), waker_);
     if (!lane.ok()) return finish(lane.status());
     lanes_.push_back(std::move(*lane));
     if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return finish(started);

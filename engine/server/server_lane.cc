@@ -10,7 +10,6 @@
 
 #include "engine/protocol/immediate.h"
 #include "engine/protocol/limits.h"
-#include "engine/server/update.h"
 #include "transport/base/log.h"
 
 namespace penstock {
@@ -31,30 +30,32 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t by) {  // one writ
 }  // namespace
 
 Result<std::unique_ptr<ServerLane>> ServerLane::create(std::uint32_t index, std::uint32_t workers,
-                                                       Device& device, const KernelTable& kernels,
+                                                       Device& device,
+                                                       std::unique_ptr<Updater> updater,
                                                        Waker& control) {
   PENSTOCK_ASSIGN_OR_RETURN(auto queue, device.create_completion_queue(kQueueDepth));
   return std::unique_ptr<ServerLane>(
-      new ServerLane(index, workers, device, kernels, control, std::move(queue)));
+      new ServerLane(index, workers, device, std::move(updater), control, std::move(queue)));
 }
 
 ServerLane::ServerLane(std::uint32_t index, std::uint32_t workers, Device& device,
-                       const KernelTable& kernels, Waker& control,
+                       std::unique_ptr<Updater> updater, Waker& control,
                        std::unique_ptr<CompletionQueue> queue)
     : index_(index),
       workers_(workers),
       device_(device),
-      kernels_(kernels),
       control_(control),
       queue_(std::move(queue)),
       peers_(workers),
+      updater_(std::move(updater)),
       live_(all_of(workers)),
       commands_(kCommands),
       notices_(kCommands) {}
 
 std::size_t ServerLane::take_commands() {
   std::size_t taken = 0;
-  for (ServerLaneCommand command; commands_.pop(command); ++taken)
+  // What follows a removal may take the indices it frees, so it waits as well.
+  for (ServerLaneCommand command; removal_.keys.empty() && commands_.pop(command); ++taken)
     std::visit([this](auto& body) { handle(body); }, command);
   return taken;
 }
@@ -64,6 +65,7 @@ std::size_t ServerLane::run_once() {
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
   for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
+  done += finish_updates();
   for (Rank worker = 0; worker < workers_; ++worker) {
     if (!peers_[worker].waiting.empty()) done += post_waiting(worker);
     if (!peers_[worker].signals.empty()) done += post_signals(peers_[worker]);
@@ -72,7 +74,7 @@ std::size_t ServerLane::run_once() {
   return done + polled;
 }
 
-bool ServerLane::arm() { return commands_.empty() && queue_->arm(); }
+bool ServerLane::arm() { return commands_.empty() && updater_->may_sleep() && queue_->arm(); }
 
 bool ServerLane::command(ServerLaneCommand&& command) {
   if (!commands_.push(std::move(command))) return false;
@@ -142,17 +144,36 @@ void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
 
 void ServerLane::update_while_full(std::uint32_t index) {
   ServerSlice& slice = slices_[index];
-  while (slice.round.full(live_)) {
-    update_slice(
-        {*slice.tables, slice.index, slice.round.round(), slice.round.contributors(live_),
-         slice.round.in_place(), static_cast<std::uint32_t>(std::popcount(live_)), workers_},
-        kernels_);
-    count(stats_.updates, 1);
-    count(stats_.in_place, static_cast<std::uint64_t>(std::popcount(slice.round.in_place())));
-    slice.round.retire();
-    for (Rank worker = 0; worker < workers_; ++worker)
-      if ((live_ >> worker & 1U) != 0) answer(index, worker);
+  while (!slice.updating && slice.round.full(live_)) {
+    slice.updating = true;
+    slice.in_place = slice.round.in_place();
+    if (!updater_->start({*slice.tables, index, slice.index, slice.round.round(),
+                          slice.round.contributors(live_), slice.in_place,
+                          static_cast<std::uint32_t>(std::popcount(live_)), workers_}))
+      return;
+    finish_update(index);
   }
+}
+
+void ServerLane::finish_update(std::uint32_t index) {
+  ServerSlice& slice = slices_[index];
+  slice.updating = false;
+  count(stats_.updates, 1);
+  count(stats_.in_place, static_cast<std::uint64_t>(std::popcount(slice.in_place)));
+  slice.round.retire();
+  for (Rank worker = 0; worker < workers_; ++worker)
+    if ((live_ >> worker & 1U) != 0) answer(index, worker);
+}
+
+std::size_t ServerLane::finish_updates() {
+  std::array<std::uint32_t, kPollBatch> done;
+  const std::size_t finished = updater_->poll(done);
+  for (std::size_t i = 0; i < finished; ++i) {
+    finish_update(done[i]);
+    update_while_full(done[i]);
+  }
+  if (finished != 0 && !removal_.keys.empty()) handle(removal_);
+  return finished;
 }
 
 void ServerLane::answer(std::uint32_t slice, Rank worker) {
@@ -279,7 +300,7 @@ void ServerLane::handle(AddTables& add) {
   for (std::uint32_t i = 0; i < places.size(); ++i) {
     if (places[i].slice >= slices_.size()) slices_.resize(places[i].slice + 1);
     CHECK(slices_[places[i].slice].tables == nullptr, "slice {} is taken", places[i].slice);
-    slices_[places[i].slice] = {add.tables.get(), i, {}};
+    slices_[places[i].slice] = {add.tables.get(), i, false, 0, {}};
   }
   // A slice waits at most once per worker, twice while a new round overtakes a resumed answer.
   for (Peer& peer : peers_) peer.waiting.reserve(4 * slices_.size());
@@ -287,14 +308,22 @@ void ServerLane::handle(AddTables& add) {
   tables_.push_back(std::move(add.tables));
 }
 
+// Waits while one of them is being updated, which happens only after its workers are gone.
 void ServerLane::handle(RemoveKeys& remove) {
-  for (ServerSlice& slice : slices_) {
-    if (slice.tables == nullptr) continue;
+  const auto named = [&](const ServerSlice& slice) {
+    if (slice.tables == nullptr) return false;
     const SlicePlace& place = slice.tables->placement().slices[slice.index];
-    KeyTable& key = slice.tables->keys()[place.declaration];
-    if (std::find(remove.keys.begin(), remove.keys.end(), key.declaration.key) == remove.keys.end())
-      continue;
-    --key.slices;
+    const Key key = slice.tables->keys()[place.declaration].declaration.key;
+    return std::find(remove.keys.begin(), remove.keys.end(), key) != remove.keys.end();
+  };
+  if (std::any_of(slices_.begin(), slices_.end(),
+                  [&](const ServerSlice& slice) { return slice.updating && named(slice); })) {
+    if (&remove != &removal_) removal_ = std::move(remove);
+    return;
+  }
+  for (ServerSlice& slice : slices_) {
+    if (!named(slice)) continue;
+    --slice.tables->keys()[slice.tables->placement().slices[slice.index].declaration].slices;
     slice = {};
   }
   for (Peer& peer : peers_) {  // the indices may soon be another key's
@@ -307,6 +336,7 @@ void ServerLane::handle(RemoveKeys& remove) {
     if (empty) count(stats_.memory_bytes, -tables->memory_bytes());
     return empty;
   });
+  removal_.keys.clear();
 }
 
 void ServerLane::handle(LendBuffers& lend) {

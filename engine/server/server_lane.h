@@ -18,7 +18,7 @@
 #include "engine/runtime/waker.h"
 #include "engine/server/lane_tables.h"
 #include "engine/server/slice_round.h"
-#include "kernels/table.h"
+#include "engine/server/update.h"
 #include "transport/base/ring.h"
 
 namespace penstock {
@@ -77,7 +77,8 @@ struct ServerLaneStats {  // written by the lane, read by anyone
 class ServerLane final : public Loop {
  public:
   static Result<std::unique_ptr<ServerLane>> create(std::uint32_t index, std::uint32_t workers,
-                                                    Device& device, const KernelTable& kernels,
+                                                    Device& device,
+                                                    std::unique_ptr<Updater> updater,
                                                     Waker& control);
 
   std::size_t run_once() override;
@@ -109,11 +110,14 @@ class ServerLane final : public Loop {
   struct ServerSlice {
     LaneTables* tables = nullptr;  // nullptr: this index is free
     std::uint32_t index = 0;       // in the placement
+    bool updating = false;         // the updater has it
+    std::uint64_t in_place = 0;    // gradients that this update reads where the workers have them
     SliceRound round;
   };
 
-  ServerLane(std::uint32_t index, std::uint32_t workers, Device& device, const KernelTable& kernels,
-             Waker& control, std::unique_ptr<CompletionQueue> queue);
+  ServerLane(std::uint32_t index, std::uint32_t workers, Device& device,
+             std::unique_ptr<Updater> updater, Waker& control,
+             std::unique_ptr<CompletionQueue> queue);
 
   void handle(std::monostate) {}
   void handle(AddTables& add);
@@ -128,6 +132,8 @@ class ServerLane final : public Loop {
   void on_immediate(Rank worker, std::uint32_t immediate);
   void on_disconnected(Rank worker);
   void update_while_full(std::uint32_t slice);
+  void finish_update(std::uint32_t slice);
+  std::size_t finish_updates();
   void answer(std::uint32_t slice, Rank worker);
   bool post_answer(std::uint32_t slice, Rank worker);
   std::size_t post_waiting(Rank worker);
@@ -143,13 +149,14 @@ class ServerLane final : public Loop {
   const std::uint32_t index_;
   const std::uint32_t workers_;
   Device& device_;
-  const KernelTable& kernels_;
   Waker& control_;
   std::unique_ptr<CompletionQueue> queue_;  // before peers_: endpoints die first
   std::vector<Peer> peers_;                 // [worker]
   std::vector<ServerSlice> slices_;         // [slice index]
   std::vector<std::unique_ptr<LaneTables>> tables_;
-  std::uint64_t live_;  // bitmap of workers whose contribution is waited for
+  std::unique_ptr<Updater> updater_;  // after tables_, which it reads and writes
+  RemoveKeys removal_;                // waits for updates of its keys; empty: none does
+  std::uint64_t live_;                // bitmap of workers whose contribution is waited for
   Ring<ServerLaneCommand> commands_;
   Ring<ServerLaneNotice> notices_;
   Waker waker_;

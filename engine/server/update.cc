@@ -35,6 +35,11 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
 
 }  // namespace
 
+bool HostUpdater::start(const SliceUpdate& update) {
+  update_slice(update, kernels_);
+  return true;
+}
+
 void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   if (update.round == 0) return initialize_slice(update, kernels);
   LaneTables& tables = update.tables;
