@@ -11,3 +11,5 @@ pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 # Debian ships the FlatBuffers header without a CMake package.
 find_path(FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
 find_program(FLATC flatc REQUIRED)
+# The tensors of the C ABI; Debian ships the header alone.
+find_path(PENSTOCK_DLPACK_INCLUDE_DIR dlpack/dlpack.h REQUIRED)

@@ -1,18 +1,22 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
-# cmake --install: headers under include/penstock, the library, find_package(penstock), pkg-config,
-# psbench, the program penstock. tests/install builds a consumer against the result.
+# cmake --install: penstock.h and libpenstock.so (C), headers under include/penstock and
+# libpenstock_cpp (C++), find_package(penstock), pkg-config, psbench, the program penstock.
+# tests/install builds consumers against the result.
 include(CMakePackageConfigHelpers)
 if(PENSTOCK_FUZZ)
   return()
 endif()
 
-install(TARGETS penstock EXPORT penstockTargets)
+install(TARGETS penstock penstock_c EXPORT penstockTargets)
+install(FILES ${PROJECT_SOURCE_DIR}/bindings/c/penstock.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT penstockTargets NAMESPACE penstock::
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/penstock)
 install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
-        FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE)
+        FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE
+        PATTERN "bindings/c" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock/engine/protocol)
 if(TARGET psbench)
@@ -57,8 +61,10 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/penstockConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 file(RELATIVE_PATH penstock_pc_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
-configure_file(${CMAKE_CURRENT_LIST_DIR}/penstock.pc.in ${PROJECT_BINARY_DIR}/penstock.pc @ONLY)
+foreach(module penstock penstock-cpp)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${module}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
 install(FILES ${PROJECT_BINARY_DIR}/penstockConfig.cmake
               ${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/penstock)
-install(FILES ${PROJECT_BINARY_DIR}/penstock.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -9,7 +9,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 option(BUILD_TESTING "Build the tests" ON)
-option(BUILD_SHARED_LIBS "Build libpenstock as a shared library" OFF)
+option(BUILD_SHARED_LIBS "Build libpenstock_cpp as a shared library" OFF)
 option(PENSTOCK_WERROR "Treat warnings as errors" ON)
 option(PENSTOCK_FUZZ "Build only the libFuzzer targets (needs clang)" OFF)
 set(PENSTOCK_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined or thread")

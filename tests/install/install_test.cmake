@@ -1,10 +1,21 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
-# Run by ctest: WAY (cmake or pkg-config), BUILD (the build to install), SOURCE (this folder), WORK
+# Run by ctest: WAY (cmake, pkg-config or c), BUILD (the build to install), SOURCE (this folder), WORK
 # (a folder of our own), CXX, GENERATOR.
 cmake_minimum_required(VERSION 3.25)
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+# The flags of a pkg-config module of the installed tree, as a list.
+function(pkg_config module result)
+  file(GLOB_RECURSE pc ${prefix}/*/${module}.pc)
+  cmake_path(GET pc PARENT_PATH folder)
+  set(ENV{PKG_CONFIG_PATH} ${folder})
+  execute_process(COMMAND pkg-config --cflags --libs ${module} OUTPUT_VARIABLE flags
+                  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(flags)
+  set(${result} ${flags} PARENT_SCOPE)
 endfunction()
 
 file(REMOVE_RECURSE ${WORK})
@@ -17,14 +28,39 @@ if(WAY STREQUAL "cmake")
   run(${CMAKE_COMMAND} -S ${SOURCE}/consumer -B ${WORK}/build -G ${GENERATOR}
       -DCMAKE_CXX_COMPILER=${CXX} -DCMAKE_PREFIX_PATH=${prefix})
   run(${CMAKE_COMMAND} --build ${WORK}/build)
-else()
-  file(GLOB_RECURSE pc ${prefix}/*/penstock.pc)
-  cmake_path(GET pc PARENT_PATH folder)
-  set(ENV{PKG_CONFIG_PATH} ${folder})
-  execute_process(COMMAND pkg-config --cflags --libs penstock OUTPUT_VARIABLE flags
-                  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-  separate_arguments(flags)
+elseif(WAY STREQUAL "pkg-config")
+  pkg_config(penstock-cpp flags)
   file(MAKE_DIRECTORY ${WORK}/build)
   run(${CXX} -std=c++20 ${SOURCE}/consumer/main.cc -o ${WORK}/build/consumer ${flags})
+else()
+  pkg_config(penstock flags)
+  file(MAKE_DIRECTORY ${WORK}/build)
+  run(cc -std=c99 -pedantic -Wall -Wextra -Werror ${SOURCE}/consumer_c/main.c
+      -o ${WORK}/build/consumer ${flags})
+  file(GLOB_RECURSE library ${prefix}/*/libpenstock.so)
+  cmake_path(GET library PARENT_PATH folder)
+  set(ENV{LD_LIBRARY_PATH} ${folder})
+
+  # Exactly the functions that the header declares.
+  execute_process(COMMAND nm --dynamic --defined-only --format=posix ${library}
+                  OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n ]+@@PENSTOCK_[0-9.]+ T" shown "${symbols}")
+  list(TRANSFORM shown REPLACE "@@.*" "")
+  string(REGEX MATCHALL "(^|\n)[^ \n]+ [A-Z] " every "${symbols}")
+  file(STRINGS ${prefix}/include/penstock.h declared REGEX "^PENSTOCK_API")
+  list(TRANSFORM declared REPLACE ".*[ *](penstock_[a-z_]+)\\(.*" "\\1")
+  list(SORT shown)
+  list(SORT declared)
+  if(NOT shown STREQUAL declared)
+    message(FATAL_ERROR "libpenstock.so shows\n${shown}\nthe header declares\n${declared}")
+  endif()
+  foreach(symbol IN LISTS every)
+    if(NOT symbol MATCHES "penstock_|PENSTOCK_0.1")
+      message(FATAL_ERROR "libpenstock.so shows ${symbol}, which is not its own")
+    endif()
+  endforeach()
+  file(WRITE ${WORK}/job.secret "0123456789abcdef0123456789abcdef")
+  file(CHMOD ${WORK}/job.secret PERMISSIONS OWNER_READ OWNER_WRITE)
+  set(arguments ${WORK}/job.secret)
 endif()
-run(${WORK}/build/consumer)
+run(${WORK}/build/consumer ${arguments})

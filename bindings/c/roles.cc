@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "bindings/c/error.h"
+#include "bindings/c/options.h"
+#include "bindings/c/penstock.h"
+
+using penstock::Status;
+using penstock::c::guarded;
+using penstock::c::null_argument;
+
+struct penstock_server {
+  std::unique_ptr<penstock::ServerNode> node;
+  penstock::TimeNs call_timeout_ns;
+};
+
+struct penstock_scheduler {
+  std::unique_ptr<penstock::SchedulerNode> node;
+  penstock::TimeNs call_timeout_ns;
+};
+
+namespace {
+
+template <class Handle>
+Status wait_for(Handle* handle, const char* name, int64_t timeout_ms) {
+  if (handle == nullptr) return null_argument(name);
+  const penstock::SystemClock clock;
+  return handle->node->wait(
+      penstock::c::deadline_ns(timeout_ms, clock.now_ns() + handle->call_timeout_ns));
+}
+
+}  // namespace
+
+extern "C" {
+
+int penstock_server_start(const penstock_options* options, penstock_server** server) {
+  return guarded([&]() -> Status {
+    if (options == nullptr) return null_argument("options");
+    if (server == nullptr) return null_argument("server");
+    PENSTOCK_ASSIGN_OR_RETURN(auto node, penstock::ServerNode::start(options->node));
+    *server = new penstock_server{std::move(node), options->node.call_timeout_ns};
+    return {};
+  });
+}
+
+int penstock_server_wait(penstock_server* server, int64_t timeout_ms) {
+  return guarded([&] { return wait_for(server, "server", timeout_ms); });
+}
+
+void penstock_server_destroy(penstock_server* server) { delete server; }
+
+int penstock_scheduler_start(const penstock_options* options, penstock_scheduler** scheduler) {
+  return guarded([&]() -> Status {
+    if (options == nullptr) return null_argument("options");
+    if (scheduler == nullptr) return null_argument("scheduler");
+    PENSTOCK_ASSIGN_OR_RETURN(auto node,
+                              penstock::SchedulerNode::start(options->node, options->job));
+    *scheduler = new penstock_scheduler{std::move(node), options->node.call_timeout_ns};
+    return {};
+  });
+}
+
+const char* penstock_scheduler_address(const penstock_scheduler* scheduler) {
+  return scheduler == nullptr ? "" : scheduler->node->address().c_str();
+}
+
+int penstock_scheduler_wait(penstock_scheduler* scheduler, int64_t timeout_ms) {
+  return guarded([&] { return wait_for(scheduler, "scheduler", timeout_ms); });
+}
+
+void penstock_scheduler_destroy(penstock_scheduler* scheduler) { delete scheduler; }
+}
