@@ -124,6 +124,7 @@ Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options
   role.incarnation = parts.incarnation;
   role.detect_ns = options.detect_ns;
   role.call_timeout_ns = options.call_timeout_ns;
+  role.messages = options.messages;
   node->worker_ =
       std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, *parts.lanes, role);
   PENSTOCK_RETURN_IF_ERROR(node->worker_->start());
@@ -154,6 +155,7 @@ Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options
   role.incarnation = parts.incarnation;
   role.detect_ns = options.detect_ns;
   role.join_timeout_ns = options.call_timeout_ns;
+  role.messages = options.messages;
   node->server_ =
       std::make_unique<Server>(parts.clock, *parts.device, *parts.hub,
                                kernels != nullptr ? *kernels : best_kernels(), *parts.lanes, role);

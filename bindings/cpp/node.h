@@ -35,6 +35,7 @@ struct NodeOptions {
   bool insecure = false;             // no secret: neither authenticated nor encrypted
   LoopbackFabric* fabric = nullptr;  // nodes of one process: also carries control
   ThreadOptions threads;
+  MessageReceiver* messages = nullptr;  // worker, server: of open messages; outlives the node
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
 };

@@ -30,6 +30,7 @@ enum class SliceKind : std::uint8_t {
   kInPlace = 2,  // worker → server: a gradient, to be read where it is (no bytes)
   kMapped = 3,   // server → worker: the gradients of this slice's key can be pushed in place
   kCopy = 4,     // server → worker: this one cannot; copy it
+  kLanded = 15,  // either way: no slice, but a large open message; the low bits of its sequence
 };
 
 struct Immediate {

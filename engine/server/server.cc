@@ -16,6 +16,7 @@ Server::Server(const Clock& clock, Device& device, ControlHub& hub, const Kernel
     : clock_(clock),
       device_(device),
       kernels_(kernels),
+      regions_(device),
       host_(host),
       options_(std::move(options)),
       links_(hub, clock, *this, options_.detect_ns),
@@ -186,13 +187,14 @@ void Server::on_roster(const wire::RosterT& roster) {
   worker_links_.resize(workers);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
     memory_.emplace_back(workers, device_);
-    auto lane =
-        ServerLane::create(i, workers, device_, std::make_unique<HostUpdater>(kernels_), waker_);
+    auto lane = ServerLane::create(i, workers, device_, std::make_unique<HostUpdater>(kernels_),
+                                   waker_, regions_, options_.messages);
     if (!lane.ok()) return finish(lane.status());
     lanes_.push_back(std::move(*lane));
     if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return finish(started);
   }
   joined_ = true;
+  running_.store(true, std::memory_order_release);
   for (auto& [link, hello] : early_) admit(link, hello);
   early_.clear();
 }
@@ -288,9 +290,9 @@ void Server::on_lend(Rank worker, const wire::LendT& lend) {
 
 void Server::on_open_lane(Rank worker, wire::OpenLaneT& open) {
   if (open.lane >= lanes_.size() || open.next.size() > kMaxSlicesPerLane) return;
-  command(open.lane,
-          OpenEndpoint{worker, open.attempt, static_cast<ProviderKind>(open.provider),
-                       random_token(), clock_.now_ns() + links_.detect_ns(), std::move(open.next)});
+  command(open.lane, OpenEndpoint{worker, open.attempt, static_cast<ProviderKind>(open.provider),
+                                  random_token(), clock_.now_ns() + links_.detect_ns(),
+                                  std::move(open.next), open.next_message});
 }
 
 std::size_t Server::take_notices() {
@@ -303,6 +305,7 @@ std::size_t Server::take_notices() {
         message.attempt = opened->attempt;
         message.token.assign(opened->token.begin(), opened->token.end());
         message.next = std::move(opened->next);
+        message.next_message = opened->next_message;
         links_.send(worker_links_[opened->worker].link, std::move(message));
       } else if (const auto* lost = std::get_if<EndpointLost>(&notice)) {
         PENSTOCK_LOG_DEBUG("server {} lane {}: data connection of worker {} lost: {}", self_.rank,

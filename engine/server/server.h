@@ -20,6 +20,7 @@
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
 #include "engine/runtime/redial.h"
+#include "engine/runtime/region_cache.h"
 #include "engine/server/server_lane.h"
 #include "transport/base/thread_annotations.h"
 
@@ -33,6 +34,7 @@ struct ServerOptions {
   Incarnation incarnation = 0;          // the device's
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs join_timeout_ns = kDefaultCallTimeoutNs;
+  MessageReceiver* messages = nullptr;  // outlives the server; nullptr: no open messages
 };
 
 class Server final : public Loop, private LinkHandler {
@@ -49,6 +51,10 @@ class Server final : public Loop, private LinkHandler {
   int device_fd() const override { return device_.fd(); }
   TimeNs next_deadline_ns() const override;
   Waker& waker() override { return waker_; }
+
+  // An open message to a worker; see Worker::send(). kNotFound before the job runs. One to a worker
+  // that left is dropped. Any thread.
+  Status send(Rank worker, std::uint32_t channel, OpenMessage&& message);
 
   // Set once the job is over for this server: OK after every worker left, else the reason.
   std::optional<Status> finished() const;
@@ -96,6 +102,7 @@ class Server final : public Loop, private LinkHandler {
   const Clock& clock_;
   Device& device_;
   const KernelTable& kernels_;
+  RegionCache regions_;  // of open messages
   LaneHost& host_;
   ServerOptions options_;
   Links links_;
@@ -106,6 +113,7 @@ class Server final : public Loop, private LinkHandler {
   std::optional<ChannelId> scheduler_;
   TimeNs join_deadline_ns_ = kNever;
   bool joined_ = false;
+  std::atomic<bool> running_{false};                       // joined_, for other threads
   std::vector<Member> workers_;                            // by rank, from the roster
   std::vector<WorkerLink> worker_links_;                   // by rank
   std::map<ChannelId, Rank> rank_of_;                      // admitted worker links

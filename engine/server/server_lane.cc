@@ -32,15 +32,17 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t by) {  // one writ
 Result<std::unique_ptr<ServerLane>> ServerLane::create(std::uint32_t index, std::uint32_t workers,
                                                        Device& device,
                                                        std::unique_ptr<Updater> updater,
-                                                       Waker& control) {
+                                                       Waker& control, RegionCache& regions,
+                                                       MessageReceiver* receiver) {
   PENSTOCK_ASSIGN_OR_RETURN(auto queue, device.create_completion_queue(kQueueDepth));
-  return std::unique_ptr<ServerLane>(
-      new ServerLane(index, workers, device, std::move(updater), control, std::move(queue)));
+  return std::unique_ptr<ServerLane>(new ServerLane(index, workers, device, std::move(updater),
+                                                    control, std::move(queue), regions, receiver));
 }
 
 ServerLane::ServerLane(std::uint32_t index, std::uint32_t workers, Device& device,
                        std::unique_ptr<Updater> updater, Waker& control,
-                       std::unique_ptr<CompletionQueue> queue)
+                       std::unique_ptr<CompletionQueue> queue, RegionCache& regions,
+                       MessageReceiver* receiver)
     : index_(index),
       workers_(workers),
       device_(device),
@@ -50,7 +52,11 @@ ServerLane::ServerLane(std::uint32_t index, std::uint32_t workers, Device& devic
       updater_(std::move(updater)),
       live_(all_of(workers)),
       commands_(kCommands),
-      notices_(kCommands) {}
+      notices_(kCommands) {
+  for (Rank worker = 0; receiver != nullptr && worker < workers; ++worker)
+    peers_[worker].messages = std::make_unique<MessageStream>(
+        device, regions, scope_of_worker(worker), worker, *receiver);
+}
 
 std::size_t ServerLane::take_commands() {
   std::size_t taken = 0;
@@ -62,6 +68,7 @@ std::size_t ServerLane::take_commands() {
 
 std::size_t ServerLane::run_once() {
   std::size_t done = take_commands();
+  if (!inbox_.empty()) done += take_messages();
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
   for (std::size_t i = 0; i < polled; ++i) on_completion(completions[i]);
@@ -70,11 +77,14 @@ std::size_t ServerLane::run_once() {
     if (!peers_[worker].waiting.empty()) done += post_waiting(worker);
     if (!peers_[worker].signals.empty()) done += post_signals(peers_[worker]);
     if (peers_[worker].map_again) done += map_again(worker);
+    if (peers_[worker].messages != nullptr) done += peers_[worker].messages->pump();
   }
   return done + polled;
 }
 
-bool ServerLane::arm() { return commands_.empty() && updater_->may_sleep() && queue_->arm(); }
+bool ServerLane::arm() {
+  return commands_.empty() && inbox_.empty() && updater_->may_sleep() && queue_->arm();
+}
 
 bool ServerLane::command(ServerLaneCommand&& command) {
   if (!commands_.push(std::move(command))) return false;
@@ -92,6 +102,8 @@ void ServerLane::tell(ServerLaneNotice&& notice) {
 
 void ServerLane::on_completion(const Completion& completion) {
   const Rank worker = completion.endpoint;
+  if (peers_[worker].messages != nullptr && carries_message(completion))
+    return on_open_message(worker, completion);
   switch (completion.event) {
     case Event::kImmediate:
       count(stats_.bytes_in, completion.length);
@@ -101,6 +113,7 @@ void ServerLane::on_completion(const Completion& completion) {
     case Event::kMessage:
       return violate(worker, "a message nobody asked for", completion.length);
     case Event::kConnected:
+      start_messages(worker);
       for (const auto& tables : tables_) map_gradients(*tables, worker);
       return;
     default:  // a finished answer: nothing to do
@@ -253,12 +266,14 @@ void ServerLane::accept(Rank worker) {
   options.send_depth = kSendDepth;
   options.deadline_ns = open->deadline_ns;
   peer.attempt = open->attempt;
+  peer.expects_message = open->next_message;
   auto endpoint = device_.accept(*queue_, options);
   if (!endpoint.ok()) return tell(EndpointLost{worker, open->attempt, endpoint.status()});
   peer.endpoint = std::move(*endpoint);
   queue_missing_answers(worker, open->next);
 
-  EndpointOpened opened{worker, open->attempt, open->token, {}};
+  EndpointOpened opened{worker, open->attempt, open->token, {}, 0};
+  if (peer.messages != nullptr) opened.next_message = peer.messages->expects();
   opened.next.reserve(slices_.size());
   for (const ServerSlice& slice : slices_) opened.next.push_back(slice.round.next_round(worker));
   tell(std::move(opened));
@@ -279,6 +294,7 @@ void ServerLane::on_disconnected(Rank worker) {
   peer.signals.clear();
   peer.map_again = false;
   const Status reason = peer.endpoint->status();
+  if (peer.messages != nullptr) peer.messages->disconnected();
   peer.endpoint.reset();
   peer.draining = false;
   if (peer.opening != nullptr) return accept(worker);
@@ -359,6 +375,7 @@ void ServerLane::handle(DropWorker& drop) {
   peer.waiting_from = 0;
   peer.signals.clear();
   peer.map_again = false;
+  peer.messages.reset();
   if (peer.endpoint != nullptr && !peer.draining) {
     peer.endpoint->close();
     peer.draining = true;

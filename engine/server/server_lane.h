@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/runtime/loop.h"
+#include "engine/runtime/message_inbox.h"
 #include "engine/runtime/waker.h"
 #include "engine/server/lane_tables.h"
 #include "engine/server/slice_round.h"
@@ -44,6 +45,7 @@ struct OpenEndpoint {  // `next`: per slice, the first round the worker has not 
   Token token{};
   TimeNs deadline_ns = 0;
   std::vector<Round> next;
+  std::uint64_t next_message = 0;
 };
 struct DropWorker {  // it left or died: closes its endpoint; rounds go on without it
   Rank worker = 0;
@@ -57,6 +59,7 @@ struct EndpointOpened {  // `next`: per slice, the first round of this worker's 
   std::uint32_t attempt = 0;
   Token token{};
   std::vector<Round> next;
+  std::uint64_t next_message = 0;
 };
 struct EndpointLost {
   Rank worker = 0;
@@ -79,7 +82,8 @@ class ServerLane final : public Loop {
   static Result<std::unique_ptr<ServerLane>> create(std::uint32_t index, std::uint32_t workers,
                                                     Device& device,
                                                     std::unique_ptr<Updater> updater,
-                                                    Waker& control);
+                                                    Waker& control, RegionCache& regions,
+                                                    MessageReceiver* receiver);
 
   std::size_t run_once() override;
   bool arm() override;
@@ -89,6 +93,7 @@ class ServerLane final : public Loop {
 
   bool command(ServerLaneCommand&& command);  // false when the ring is full: try again
   bool notice(ServerLaneNotice& notice) { return notices_.pop(notice); }
+  void send(Rank worker, MessageStream::Prepared&& message);  // any thread
   const ServerLaneStats& stats() const { return stats_; }
 
  private:
@@ -100,8 +105,10 @@ class ServerLane final : public Loop {
     std::vector<std::uint32_t>
         waiting;  // slices whose answer could not be posted yet, oldest first
     std::size_t waiting_from = 0;
-    bool map_again = false;              // gradients of it are not mapped yet
-    std::vector<std::uint32_t> signals;  // immediates without bytes that wait for room
+    bool map_again = false;                   // gradients of it are not mapped yet
+    std::vector<std::uint32_t> signals;       // immediates without bytes that wait for room
+    std::unique_ptr<MessageStream> messages;  // nullptr: none are taken
+    std::uint64_t expects_message = 0;        // the worker, of the connection that is being made
     void forget_posted() {
       waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(waiting_from));
       waiting_from = 0;
@@ -117,7 +124,8 @@ class ServerLane final : public Loop {
 
   ServerLane(std::uint32_t index, std::uint32_t workers, Device& device,
              std::unique_ptr<Updater> updater, Waker& control,
-             std::unique_ptr<CompletionQueue> queue);
+             std::unique_ptr<CompletionQueue> queue, RegionCache& regions,
+             MessageReceiver* receiver);
 
   void handle(std::monostate) {}
   void handle(AddTables& add);
@@ -145,6 +153,9 @@ class ServerLane final : public Loop {
   std::size_t post_signals(Peer& peer);
   void violate(Rank worker, const char* what, std::uint64_t value);
   void tell(ServerLaneNotice&& notice);
+  void start_messages(Rank worker);
+  void on_open_message(Rank worker, const Completion& completion);
+  std::size_t take_messages();
 
   const std::uint32_t index_;
   const std::uint32_t workers_;
@@ -157,6 +168,7 @@ class ServerLane final : public Loop {
   std::unique_ptr<Updater> updater_;  // after tables_, which it reads and writes
   RemoveKeys removal_;                // waits for updates of its keys; empty: none does
   std::uint64_t live_;                // bitmap of workers whose contribution is waited for
+  MessageInbox inbox_;
   Ring<ServerLaneCommand> commands_;
   Ring<ServerLaneNotice> notices_;
   Waker waker_;

@@ -46,6 +46,7 @@ struct WorkerOptions {
   Incarnation incarnation = 0;          // the device's
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
+  MessageReceiver* messages = nullptr;  // outlives the worker; nullptr: no open messages
 };
 
 // A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
@@ -124,6 +125,11 @@ class Worker final : public Loop, private LinkHandler {
   // last finished round left. They hold still until this worker starts the next round of the key,
   // and stay readable until remove(). kNotFound, or kInvalidArgument for a key without a view.
   Result<std::vector<ParameterPiece>> view(Key key) const;
+
+  // An open message to a server, exactly once and after those sent to it before on the same channel
+  // (any number; channels share the lanes). Returns at once; the parts' bytes must not change until
+  // their owner is released, which is when the server has them. After join(). Any thread.
+  Status send(Rank server, std::uint32_t channel, OpenMessage&& message);
 
   std::optional<Status> failure() const;
   Rank rank() const;  // after join()

@@ -22,26 +22,34 @@ constexpr std::uint64_t make_tag(std::uint32_t slice, std::uint64_t bytes) {
 }  // namespace
 
 Result<std::unique_ptr<WorkerLane>> WorkerLane::create(std::uint32_t index, std::uint32_t servers,
-                                                       Device& device, Waker& control) {
+                                                       Device& device, Waker& control,
+                                                       RegionCache& regions,
+                                                       MessageReceiver* receiver) {
   PENSTOCK_ASSIGN_OR_RETURN(auto queue, device.create_completion_queue(kQueueDepth));
   return std::unique_ptr<WorkerLane>(
-      new WorkerLane(index, servers, device, control, std::move(queue)));
+      new WorkerLane(index, servers, device, control, std::move(queue), regions, receiver));
 }
 
 WorkerLane::WorkerLane(std::uint32_t index, std::uint32_t servers, Device& device, Waker& control,
-                       std::unique_ptr<CompletionQueue> queue)
+                       std::unique_ptr<CompletionQueue> queue, RegionCache& regions,
+                       MessageReceiver* receiver)
     : index_(index),
       device_(device),
       control_(control),
       queue_(std::move(queue)),
       links_(servers),
       commands_(kLaneCommands),
-      notices_(kLaneCommands) {}
+      notices_(kLaneCommands) {
+  for (Rank server = 0; receiver != nullptr && server < servers; ++server)
+    links_[server].messages =
+        std::make_unique<MessageStream>(device, regions, kAnyScope, server, *receiver);
+}
 
 std::size_t WorkerLane::run_once() {
   std::size_t done = 0;
   for (WorkerLaneCommand command; commands_.pop(command); ++done)
     std::visit([this](auto& body) { handle(body); }, command);
+  if (!inbox_.empty()) done += take_messages();
 
   std::array<Completion, kPollBatch> completions;
   const std::size_t polled = queue_->poll(completions);
@@ -50,12 +58,13 @@ std::size_t WorkerLane::run_once() {
     if (!link.up) continue;
     if (!link.views.empty()) map_views(link);
     if (link.views.empty()) done += send_ready(link);
+    if (link.messages != nullptr) done += link.messages->pump();
   }
   if (!drops_.empty()) done += finish_drops();
   return done + polled;
 }
 
-bool WorkerLane::arm() { return commands_.empty() && queue_->arm(); }
+bool WorkerLane::arm() { return commands_.empty() && inbox_.empty() && queue_->arm(); }
 
 bool WorkerLane::command(WorkerLaneCommand&& command) {
   if (!commands_.push(std::move(command))) return false;
@@ -135,6 +144,8 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
 void WorkerLane::on_completion(const Completion& completion) {
   const Rank server = completion.endpoint;
   Link& link = links_[server];
+  if (link.messages != nullptr && carries_message(completion))
+    return on_open_message(server, completion);
   switch (completion.event) {
     case Event::kImmediate:
       return on_immediate(link, completion.immediate);
@@ -144,6 +155,7 @@ void WorkerLane::on_completion(const Completion& completion) {
       return;
     case Event::kConnected:
       link.up = true;
+      start_messages(server);
       map_views(link);
       return tell(ServerConnected{server});
     case Event::kDisconnected:
@@ -186,7 +198,9 @@ void WorkerLane::on_answer(WorkerSlice& slice) {
 // Asked for at the last moment: a list from before a key was removed would speak of another key.
 // The server may not have removed it yet: a free slice wants nothing.
 void WorkerLane::handle(ReportNext& report) {
-  NextRounds notice{report.server, report.attempt, {}};
+  NextRounds notice{report.server, report.attempt, {}, 0};
+  if (const MessageStream* const messages = links_[report.server].messages.get())
+    notice.next_message = messages->expects();
   for (const WorkerSlice& slice : links_[report.server].slices)
     notice.next.push_back(slice.key == nullptr ? kNoRound : slice.next);
   tell(std::move(notice));
@@ -196,6 +210,7 @@ void WorkerLane::handle(ConnectServer& connect) {
   Link& link = links_[connect.server];
   if (link.endpoint != nullptr) return;  // a late answer to an attempt that was given up
   link.attempt = connect.attempt;
+  link.peer_expects = connect.next_message;
   // What the server has not got goes again; what it has only waits for its answer.
   link.ready.clear();
   for (std::uint32_t i = 0; i < link.slices.size(); ++i) {
@@ -225,6 +240,7 @@ void WorkerLane::handle(DisconnectServer& disconnect) {
 void WorkerLane::on_disconnected(Rank server) {
   Link& link = links_[server];
   ServerDisconnected notice{server, link.attempt, link.endpoint->status()};
+  if (link.messages != nullptr) link.messages->disconnected();
   link.endpoint.reset();
   link.up = false;
   link.window_bytes = 0;

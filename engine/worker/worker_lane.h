@@ -17,6 +17,7 @@
 
 #include "engine/protocol/storage.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/message_inbox.h"
 #include "engine/runtime/waker.h"
 #include "engine/worker/inflight.h"
 #include "engine/worker/slice_queue.h"
@@ -48,6 +49,7 @@ struct ConnectServer {  // `next`: per slice, the first round of ours that has n
   Token token{};
   TimeNs deadline_ns = 0;
   std::vector<Round> next;
+  std::uint64_t next_message = 0;
 };
 struct DisconnectServer {  // the server lost attempt `attempt`
   Rank server = 0;
@@ -75,6 +77,7 @@ struct NextRounds {  // `next`: per slice, the first round whose answer has not 
   Rank server = 0;
   std::uint32_t attempt = 0;
   std::vector<Round> next;
+  std::uint64_t next_message = 0;
 };
 struct KeyInitialised {
   InflightKey* key = nullptr;
@@ -91,8 +94,11 @@ using WorkerLaneNotice = std::variant<std::monostate, ServerConnected, ServerDis
 
 class WorkerLane final : public Loop {
  public:
+  // `receiver`: of open messages; nullptr: the lane carries none.
   static Result<std::unique_ptr<WorkerLane>> create(std::uint32_t index, std::uint32_t servers,
-                                                    Device& device, Waker& control);
+                                                    Device& device, Waker& control,
+                                                    RegionCache& regions,
+                                                    MessageReceiver* receiver);
 
   std::size_t run_once() override;
   bool arm() override;
@@ -102,6 +108,7 @@ class WorkerLane final : public Loop {
 
   bool command(WorkerLaneCommand&& command);  // false when the ring is full
   std::size_t commands_free() const { return commands_.free(); }
+  void send(Rank server, MessageStream::Prepared&& message);  // any thread
   bool notice(WorkerLaneNotice& notice) { return notices_.pop(notice); }
 
  private:
@@ -130,8 +137,10 @@ class WorkerLane final : public Loop {
     bool up = false;
     std::uint64_t window_bytes = 0;  // posted and not completed
     SliceQueue ready;
-    std::vector<WorkerSlice> slices;  // [slice index]
-    std::vector<View> views;          // to be mapped once the connection is up
+    std::vector<WorkerSlice> slices;          // [slice index]
+    std::vector<View> views;                  // to be mapped once the connection is up
+    std::unique_ptr<MessageStream> messages;  // nullptr: none are taken
+    std::uint64_t peer_expects = 0;           // of the connection that is being made
   };
   struct Range {
     Rank server;
@@ -139,7 +148,8 @@ class WorkerLane final : public Loop {
   };
 
   WorkerLane(std::uint32_t index, std::uint32_t servers, Device& device, Waker& control,
-             std::unique_ptr<CompletionQueue> queue);
+             std::unique_ptr<CompletionQueue> queue, RegionCache& regions,
+             MessageReceiver* receiver);
 
   void handle(std::monostate) {}
   void handle(PushKey& push);
@@ -157,6 +167,9 @@ class WorkerLane final : public Loop {
   void map_views(Link& link);
   Status map_view(Link& link, const View& view, InflightKey*& failed);
   void on_disconnected(Rank server);
+  void on_open_message(Rank server, const Completion& completion);
+  void start_messages(Rank server);
+  std::size_t take_messages();
   std::size_t send_ready(Link& link);
   bool post_slice(Link& link, std::uint32_t slice);
   void make_ready(Link& link, std::uint32_t slice);
@@ -172,6 +185,7 @@ class WorkerLane final : public Loop {
   std::vector<std::pair<InflightKey*, std::vector<Range>>> keys_;  // sorted by pointer
   std::vector<DropKeys> drops_;
   std::uint64_t next_position_ = 0;
+  MessageInbox inbox_;
   Ring<WorkerLaneCommand> commands_;
   Ring<WorkerLaneNotice> notices_;
   Waker waker_;

@@ -144,7 +144,7 @@ void Worker::on_roster(const wire::RosterT& roster) {
   }
   map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
-    auto lane = WorkerLane::create(i, servers, device_, waker_);
+    auto lane = WorkerLane::create(i, servers, device_, waker_, regions_, options_.messages);
     if (!lane.ok()) return fail(lane.status());
     lanes_.push_back(std::move(*lane));
     if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return fail(started);
@@ -187,6 +187,7 @@ void Worker::send_open_lane(std::uint32_t index, NextRounds& rounds) {
   message.lane = index;
   message.attempt = rounds.attempt;
   message.next = std::move(rounds.next);
+  message.next_message = rounds.next_message;
   message.provider = static_cast<std::uint8_t>(lane.provider);
   links_.send(*server.link, std::move(message));
 }
@@ -209,7 +210,8 @@ void Worker::on_lane_opened(Rank server, wire::LaneOpenedT& opened) {
   lane.asked = false;
   command(opened.lane, ConnectServer{server, opened.attempt, lane.provider,
                                      server_links_[server].member.data_address, token.value(),
-                                     clock_.now_ns() + links_.detect_ns(), std::move(opened.next)});
+                                     clock_.now_ns() + links_.detect_ns(), std::move(opened.next),
+                                     opened.next_message});
 }
 
 void Worker::on_lane_lost(Rank server, const wire::LaneLostT& lost) {

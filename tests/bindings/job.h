@@ -23,28 +23,34 @@ struct JobOptions {
   std::uint64_t slice_bytes = 16 << 10;
   TimeNs detect_ns = 3 * kSecond;
   TimeNs call_timeout_ns = 20 * kSecond;
+  std::vector<MessageReceiver*> server_messages = {};  // by rank; empty: none
+  std::vector<MessageReceiver*> worker_messages = {};
 };
 
 class Job {
  public:
-  explicit Job(const JobOptions& options) : options_(options), fabric_(clock_) {
+  explicit Job(const JobOptions& given) : options_(given), fabric_(clock_) {
     NodeOptions node = node_options();
     SchedulerOptions job;
-    job.workers = options.workers;
-    job.servers = options.servers;
-    job.lanes = options.lanes;
-    job.slice_bytes = options.slice_bytes;
+    job.workers = given.workers;
+    job.servers = given.servers;
+    job.lanes = given.lanes;
+    job.slice_bytes = given.slice_bytes;
     auto started = SchedulerNode::start(node, job);
     EXPECT_TRUE(started.ok()) << started.status().to_string();
     scheduler = std::move(*started);
-    for (Rank rank = 0; rank < options.servers; ++rank) {
-      auto server = ServerNode::start(node_options(rank));
+    for (Rank rank = 0; rank < given.servers; ++rank) {
+      NodeOptions options = node_options(rank);
+      if (!options_.server_messages.empty()) options.messages = options_.server_messages[rank];
+      auto server = ServerNode::start(options);
       EXPECT_TRUE(server.ok()) << server.status().to_string();
       servers.push_back(std::move(*server));
     }
-    workers.resize(options.workers);
+    workers.resize(given.workers);
     each_worker([this](Rank rank) {
-      auto worker = WorkerNode::start(node_options(rank));
+      NodeOptions options = node_options(rank);
+      if (!options_.worker_messages.empty()) options.messages = options_.worker_messages[rank];
+      auto worker = WorkerNode::start(options);
       EXPECT_TRUE(worker.ok()) << worker.status().to_string();
       if (worker.ok()) workers[rank] = std::move(*worker);
     });
