@@ -2,34 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/scalar.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/scalar_vocabulary.h"
 #include "kernels/math/half.h"
-
-namespace penstock::scalar {
-namespace {
-
-template <class V>
-V splat(float value) {
-  return value;
-}
-float add(float a, float b) { return a + b; }
-float sub(float a, float b) { return a - b; }
-float mul(float a, float b) { return a * b; }
-float div(float a, float b) { return a / b; }
-float fma(float a, float b, float c) { return std::fma(a, b, c); }  // a·b + c, rounded once
-float fnma(float a, float b, float c) { return std::fma(-a, b, c); }
-float root(float a) { return std::sqrt(a); }
-float magnitude(float a) { return std::abs(a); }
-float copy_sign(float a, float b) { return std::copysign(a, b); }
-float larger(float a, float b) { return a > b ? a : b; }
-float where_at_most_zero(float a, float b, float c) { return a <= 0 ? b : c; }
-
-}  // namespace
-}  // namespace penstock::scalar
-
 #include "kernels/math/optimizers-inl.h"
 
 namespace penstock::scalar {
