@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/rows_check.h"
 #include "kernels/cuda/step-inl.h"
 
 namespace penstock::cuda {
@@ -339,6 +340,11 @@ int run(bool quick) {
               static_cast<unsigned long long>(equality.launches),
               static_cast<unsigned long long>(equality.elements),
               static_cast<unsigned long long>(equality.differing_bytes));
+  const RowsEquality rows = check_rows_equality(quick);
+  std::printf(",\n  \"rows\": {\"launches\": %llu, \"differing_bytes\": %llu, \"error\": \"%s\"}",
+              static_cast<unsigned long long>(rows.launches),
+              static_cast<unsigned long long>(rows.differing_bytes),
+              rows.error == nullptr ? "" : rows.error);
   if (!quick) {
     // adamw: 96 Mi parameters have 1.125 GiB of masters and state.
     constexpr std::uint64_t kElements = 96ULL << 20;
@@ -357,7 +363,8 @@ int run(bool quick) {
     std::printf("\n  ]");
   }
   std::printf("\n}\n");
-  return equality.differing_bytes == 0 ? 0 : 1;
+  const bool rows_equal = rows.differing_bytes == 0 && rows.error == nullptr;
+  return equality.differing_bytes == 0 && rows_equal ? 0 : 1;
 }
 
 }  // namespace
