@@ -125,6 +125,7 @@ Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options
   role.detect_ns = options.detect_ns;
   role.call_timeout_ns = options.call_timeout_ns;
   role.messages = options.messages;
+  role.notes = options.notes;
   node->worker_ =
       std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, *parts.lanes, role);
   PENSTOCK_RETURN_IF_ERROR(node->worker_->start());
@@ -156,6 +157,7 @@ Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options
   role.detect_ns = options.detect_ns;
   role.join_timeout_ns = options.call_timeout_ns;
   role.messages = options.messages;
+  role.notes = options.notes;
   node->server_ =
       std::make_unique<Server>(parts.clock, *parts.device, *parts.hub,
                                kernels != nullptr ? *kernels : best_kernels(), *parts.lanes, role);
@@ -184,6 +186,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::start(const NodeOptions& o
   job.name = node_name();
   job.detect_ns = options.detect_ns;
   job.join_timeout_ns = options.call_timeout_ns;
+  job.notes = options.notes;
   node->scheduler_ = std::make_unique<Scheduler>(parts.clock, *parts.hub, std::move(job));
   PENSTOCK_RETURN_IF_ERROR(node->scheduler_->start());
   run_control(parts, *node->scheduler_, "scheduler");

@@ -36,6 +36,7 @@ struct NodeOptions {
   LoopbackFabric* fabric = nullptr;  // nodes of one process: also carries control
   ThreadOptions threads;
   MessageReceiver* messages = nullptr;  // worker, server: of open messages; outlives the node
+  NoteReceiver* notes = nullptr;        // of notes; outlives the node
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
 };

@@ -49,6 +49,10 @@ std::size_t Scheduler::run_once() {
     stop({Code::kTimeout, "the job did not start: waited in vain for " + who_is_missing()});
     return done + 1;
   }
+  for (Note& note : notes_.take()) {
+    pass_on(Role::kScheduler, 0, std::move(note));
+    ++done;
+  }
   if (collectives_ && now_ns >= collectives_->next_deadline_ns())
     for (const Collectives::Outcome& outcome : collectives_->expire(now_ns)) {
       answer(outcome);
@@ -106,6 +110,9 @@ void Scheduler::on_message(ChannelId link, wire::MessageT& message) {
     on_leave(*node);
   } else if (const auto* report = message.body.AsReport()) {
     on_report(*node, *report);
+  } else if (auto* note = message.body.AsNote()) {
+    pass_on(node->member.role, node->member.rank,
+            {static_cast<Role>(note->to), note->to_rank, std::move(note->body)});
   } else {
     const Status wrong(Code::kProtocol, "it sent a message the scheduler does not take");
     links_.refuse(link, wrong);
@@ -249,6 +256,7 @@ void Scheduler::answer(const Collectives::Outcome& outcome) {
 void Scheduler::on_leave(Node& node) {
   if (!collectives_ || node.member.role != Role::kWorker) return;
   node.gone = true;
+  if (options_.notes != nullptr) options_.notes->on_gone(node.member.role, node.member.rank, {});
   links_.send(node.link, wire::StopT{});  // its leave is done
   links_.close(node.link);
   ++epoch_;
@@ -273,6 +281,31 @@ void Scheduler::on_report(const Node& from, const wire::ReportT& report) {
                                  : lost(*node, why);
 }
 
+Status Scheduler::send_note(Note&& note) {
+  PENSTOCK_RETURN_IF_ERROR(check_note(note));
+  notes_.push(std::move(note));
+  waker_.wake();
+  return {};
+}
+
+void Scheduler::pass_on(Role from, Rank rank, Note&& note) {
+  if (note.body.size() > kMaxNoteBytes) return;
+  if (note.role == Role::kScheduler) {
+    if (options_.notes != nullptr) options_.notes->on_note(from, rank, note.body);
+    return;
+  }
+  for (const auto& node : nodes_) {
+    if (node->gone || node->member.role != note.role || node->member.rank != note.rank) continue;
+    wire::NoteT message;
+    message.from = static_cast<wire::Role>(from);
+    message.from_rank = rank;
+    message.to = static_cast<wire::Role>(note.role);
+    message.to_rank = note.rank;
+    message.body = std::move(note.body);
+    return links_.send(node->link, std::move(message));
+  }
+}
+
 // Policy "stop": the job ends for everybody, and everybody is told who and why.
 void Scheduler::lost(Node& node, const Status& reason) {
   node.gone = true;
@@ -281,6 +314,7 @@ void Scheduler::lost(Node& node, const Status& reason) {
     PENSTOCK_LOG_WARN("scheduler: before the job started, {}", why.to_string());
     return;
   }
+  if (options_.notes != nullptr) options_.notes->on_gone(node.member.role, node.member.rank, why);
   stop(why);
 }
 

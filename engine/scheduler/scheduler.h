@@ -16,6 +16,7 @@
 #include "engine/protocol/limits.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/notes.h"
 #include "engine/runtime/waker.h"
 #include "engine/scheduler/collectives.h"
 #include "transport/base/thread_annotations.h"
@@ -31,6 +32,7 @@ struct SchedulerOptions {
   std::uint64_t slice_bytes = kDefaultSliceBytes;
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs join_timeout_ns = kDefaultCallTimeoutNs;
+  NoteReceiver* notes = nullptr;  // outlives the scheduler; nullptr: notes to it are dropped
 };
 
 // kInvalidArgument naming the option and its bounds.
@@ -45,10 +47,13 @@ class Scheduler final : public Loop, private LinkHandler {
   const std::string& address() const { return address_; }  // after start()
 
   std::size_t run_once() override;
-  bool arm() override { return true; }
+  bool arm() override { return notes_.empty(); }
   int fd() const override { return links_.fd(); }
   TimeNs next_deadline_ns() const override;
   Waker& waker() override { return waker_; }
+
+  // See engine/runtime/notes.h. One to a node that is not here is dropped. Any thread.
+  Status send_note(Note&& note);
 
   // Set once the job is over: OK after every worker left, else the reason. Any thread.
   std::optional<Status> finished() const;
@@ -71,6 +76,7 @@ class Scheduler final : public Loop, private LinkHandler {
   void commit(const Collectives::Outcome& outcome);
   void on_leave(Node& node);
   void on_report(const Node& from, const wire::ReportT& report);
+  void pass_on(Role from, Rank rank, Note&& note);
   void lost(Node& node, const Status& reason);
   void stop(const Status& reason);
   bool stopping() const { return stop_deadline_ns_ != kNever; }
@@ -93,6 +99,7 @@ class Scheduler final : public Loop, private LinkHandler {
   std::unique_ptr<Collectives> collectives_;  // once the job runs
   std::uint64_t order_ = 0;                   // of commits that change the shard map
   std::set<Key> declared_;
+  NoteOutbox notes_;
   mutable Mutex mutex_;
   std::optional<Status> finished_ GUARDED_BY(mutex_);
 };

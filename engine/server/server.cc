@@ -42,7 +42,7 @@ Status Server::dial_scheduler() {
 
 std::size_t Server::run_once() {
   if (finished()) return links_.run_once();
-  std::size_t done = links_.run_once() + device_.progress() + take_notices();
+  std::size_t done = links_.run_once() + device_.progress() + take_notices() + send_notes();
   if (redial_.due())
     if (Status dialled = dial_scheduler(); !dialled.ok()) finish(std::move(dialled));
   if (!joined_ && clock_.now_ns() >= join_deadline_ns_) {
@@ -53,7 +53,7 @@ std::size_t Server::run_once() {
   return done;
 }
 
-bool Server::arm() { return true; }
+bool Server::arm() { return notes_.empty(); }
 
 TimeNs Server::next_deadline_ns() const {
   if (finished()) return links_.next_deadline_ns();
@@ -139,6 +139,9 @@ void Server::on_scheduler_message(wire::MessageT& message) {
     if (joined_) on_commit(*commit);
   } else if (const auto* membership = message.body.AsMembership()) {
     if (joined_) on_membership(*membership);
+  } else if (const auto* note = message.body.AsNote()) {
+    if (options_.notes != nullptr)
+      options_.notes->on_note(static_cast<Role>(note->from), note->from_rank, note->body);
   } else if (const auto* stop = message.body.AsStop()) {
     finish(from_wire(stop->error));
     links_.close(*scheduler_);  // the scheduler waits for that

@@ -19,6 +19,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/notes.h"
 #include "engine/runtime/redial.h"
 #include "engine/runtime/region_cache.h"
 #include "engine/server/server_lane.h"
@@ -35,6 +36,7 @@ struct ServerOptions {
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs join_timeout_ns = kDefaultCallTimeoutNs;
   MessageReceiver* messages = nullptr;  // outlives the server; nullptr: no open messages
+  NoteReceiver* notes = nullptr;        // outlives the server; nullptr: notes to it are dropped
 };
 
 class Server final : public Loop, private LinkHandler {
@@ -55,6 +57,10 @@ class Server final : public Loop, private LinkHandler {
   // An open message to a worker; see Worker::send(). kNotFound before the job runs. One to a worker
   // that left is dropped. Any thread.
   Status send(Rank worker, std::uint32_t channel, OpenMessage&& message);
+  // See engine/runtime/notes.h. kNotFound before the job runs. Any thread.
+  Status send_note(Note&& note);
+  // In the job, once it runs; kAnyRank before. Any thread.
+  Rank rank() const { return running_.load(std::memory_order_acquire) ? self_.rank : kAnyRank; }
 
   // Set once the job is over for this server: OK after every worker left, else the reason.
   std::optional<Status> finished() const;
@@ -95,6 +101,7 @@ class Server final : public Loop, private LinkHandler {
   void drop_worker(Rank worker);
   void worker_died(Rank worker, const Status& reason);
   std::size_t take_notices();
+  std::size_t send_notes();
   void finish(Status status);
   void command(std::uint32_t lane, ServerLaneCommand&& command);
   std::uint32_t live_workers() const;
@@ -113,7 +120,8 @@ class Server final : public Loop, private LinkHandler {
   std::optional<ChannelId> scheduler_;
   TimeNs join_deadline_ns_ = kNever;
   bool joined_ = false;
-  std::atomic<bool> running_{false};                       // joined_, for other threads
+  std::atomic<bool> running_{false};  // joined_, for other threads
+  NoteOutbox notes_;
   std::vector<Member> workers_;                            // by rank, from the roster
   std::vector<WorkerLink> worker_links_;                   // by rank
   std::map<ChannelId, Rank> rank_of_;                      // admitted worker links

@@ -20,6 +20,28 @@ Status Server::send(Rank worker, std::uint32_t channel, OpenMessage&& message) {
   return {};
 }
 
+Status Server::send_note(Note&& note) {
+  PENSTOCK_RETURN_IF_ERROR(check_note(note));
+  if (!running_.load(std::memory_order_acquire))
+    return {Code::kNotFound, "the job does not run yet"};
+  notes_.push(std::move(note));
+  waker_.wake();
+  return {};
+}
+
+std::size_t Server::send_notes() {
+  std::vector<Note> notes = notes_.take();
+  for (Note& note : notes) {
+    if (!scheduler_) break;  // its loss is known elsewhere
+    wire::NoteT message;
+    message.to = static_cast<wire::Role>(note.role);
+    message.to_rank = note.rank;
+    message.body = std::move(note.body);
+    links_.send(*scheduler_, std::move(message));
+  }
+  return notes.size();
+}
+
 void ServerLane::send(Rank worker, MessageStream::Prepared&& message) {
   inbox_.push(worker, std::move(message));
   waker_.wake();

@@ -32,6 +32,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/runtime/links.h"
 #include "engine/runtime/loop.h"
+#include "engine/runtime/notes.h"
 #include "engine/runtime/redial.h"
 #include "engine/runtime/region_cache.h"
 #include "engine/worker/worker_lane.h"
@@ -47,6 +48,7 @@ struct WorkerOptions {
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
   MessageReceiver* messages = nullptr;  // outlives the worker; nullptr: no open messages
+  NoteReceiver* notes = nullptr;        // outlives the worker; nullptr: notes to it are dropped
 };
 
 // A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
@@ -130,6 +132,8 @@ class Worker final : public Loop, private LinkHandler {
   // (any number; channels share the lanes). Returns at once; the parts' bytes must not change until
   // their owner is released, which is when the server has them. After join(). Any thread.
   Status send(Rank server, std::uint32_t channel, OpenMessage&& message);
+  // See engine/runtime/notes.h. After join(). Any thread.
+  Status send_note(Note&& note);
 
   std::optional<Status> failure() const;
   Rank rank() const;  // after join()
@@ -220,6 +224,7 @@ class Worker final : public Loop, private LinkHandler {
   void finish_call(std::uint64_t sequence, Status status);
   void drop_keys(const std::vector<InflightKey*>& keys);
   std::size_t take_calls();
+  std::size_t send_notes();
   void send_call(Call call);
   void leave_job(Ticket ticket);
   void finish_leave();
@@ -249,6 +254,7 @@ class Worker final : public Loop, private LinkHandler {
   std::vector<std::unique_ptr<WorkerLane>> lanes_;
   std::map<std::uint64_t, Call> running_;  // by collective sequence
   std::uint64_t next_sequence_ = 0;
+  NoteOutbox notes_;
   std::optional<Ticket> leaving_;
   TimeNs leave_deadline_ns_ = kNever;
 

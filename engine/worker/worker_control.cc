@@ -21,11 +21,12 @@ std::size_t Worker::run_once() {
     finish_leave();
     return done + take_notices();
   }
-  return done + device_.progress() + take_notices() + take_calls() + open_lanes() +
+  return done + device_.progress() + take_notices() + take_calls() + send_notes() + open_lanes() +
          check_deadlines();
 }
 
 bool Worker::arm() {
+  if (!notes_.empty()) return false;
   MutexLock lock(mutex_);
   return calls_.empty() || !joined_.load(std::memory_order_relaxed);
 }

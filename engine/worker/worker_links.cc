@@ -90,6 +90,9 @@ void Worker::on_scheduler_message(wire::MessageT& message) {
     const Status why = from_wire(failed->error);
     finish_call(failed->sequence,
                 why.ok() ? Status(Code::kProtocol, "failed without a reason") : why);
+  } else if (const auto* note = message.body.AsNote()) {
+    if (options_.notes != nullptr)
+      options_.notes->on_note(static_cast<Role>(note->from), note->from_rank, note->body);
   } else if (const auto* stop = message.body.AsStop()) {
     const Status why = from_wire(stop->error);
     fail(why.ok() ? Status(Code::kCancelled, "the scheduler ended the job") : why);

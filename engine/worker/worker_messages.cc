@@ -21,6 +21,27 @@ Status Worker::send(Rank server, std::uint32_t channel, OpenMessage&& message) {
   return {};
 }
 
+Status Worker::send_note(Note&& note) {
+  PENSTOCK_RETURN_IF_ERROR(check_note(note));
+  if (std::optional<Status> failed = failure()) return *failed;
+  notes_.push(std::move(note));
+  waker_.wake();
+  return {};
+}
+
+std::size_t Worker::send_notes() {
+  std::vector<Note> notes = notes_.take();
+  for (Note& note : notes) {
+    if (!scheduler_) break;  // its loss is known elsewhere
+    wire::NoteT message;
+    message.to = static_cast<wire::Role>(note.role);
+    message.to_rank = note.rank;
+    message.body = std::move(note.body);
+    links_.send(*scheduler_, std::move(message));
+  }
+  return notes.size();
+}
+
 void WorkerLane::send(Rank server, MessageStream::Prepared&& message) {
   inbox_.push(server, std::move(message));
   waker_.wake();

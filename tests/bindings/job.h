@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -25,12 +26,14 @@ struct JobOptions {
   TimeNs call_timeout_ns = 20 * kSecond;
   std::vector<MessageReceiver*> server_messages = {};  // by rank; empty: none
   std::vector<MessageReceiver*> worker_messages = {};
+  std::function<NoteReceiver*(Role, Rank)> notes = {};
 };
 
 class Job {
  public:
   explicit Job(const JobOptions& given) : options_(given), fabric_(clock_) {
     NodeOptions node = node_options();
+    if (options_.notes) node.notes = options_.notes(Role::kScheduler, 0);
     SchedulerOptions job;
     job.workers = given.workers;
     job.servers = given.servers;
@@ -41,6 +44,7 @@ class Job {
     scheduler = std::move(*started);
     for (Rank rank = 0; rank < given.servers; ++rank) {
       NodeOptions options = node_options(rank);
+      if (options_.notes) options.notes = options_.notes(Role::kServer, rank);
       if (!options_.server_messages.empty()) options.messages = options_.server_messages[rank];
       auto server = ServerNode::start(options);
       EXPECT_TRUE(server.ok()) << server.status().to_string();
@@ -49,6 +53,7 @@ class Job {
     workers.resize(given.workers);
     each_worker([this](Rank rank) {
       NodeOptions options = node_options(rank);
+      if (options_.notes) options.notes = options_.notes(Role::kWorker, rank);
       if (!options_.worker_messages.empty()) options.messages = options_.worker_messages[rank];
       auto worker = WorkerNode::start(options);
       EXPECT_TRUE(worker.ok()) << worker.status().to_string();
