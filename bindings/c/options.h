@@ -2,12 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "bindings/c/penstock.h"
 #include "bindings/cpp/node.h"
 
 // What the opaque handle of the C ABI holds.
 struct penstock_options {
   penstock::NodeOptions node;
   penstock::SchedulerOptions job;
+  penstock_handler handler = nullptr;  // of a server's requests
+  void* context = nullptr;
 };
 
 namespace penstock::c {

@@ -174,6 +174,63 @@ typedef struct penstock_counter {
 PENSTOCK_API int penstock_worker_counters(penstock_worker* worker, penstock_counter* counters,
                                           size_t capacity, size_t* count);
 
+/* ---- requests: what does not fit declared tensors ------------------------------------------
+ *
+ * A worker asks a server; a handler there answers, at once or later, from any thread, in any order.
+ * A request is a small head and up to PENSTOCK_MAX_ARRAYS arrays of any length; so is its answer.
+ * Each is carried exactly once, also when connections are lost and resumed. Requests of one worker
+ * to one server on one channel are handled in the order in which they were made. */
+#define PENSTOCK_MAX_ARRAYS 4
+#define PENSTOCK_MAX_HEAD 1008 /* bytes */
+
+typedef struct penstock_array {
+  const void* data;
+  size_t bytes;
+} penstock_array;
+typedef struct penstock_place {
+  void* data;
+  size_t bytes;
+} penstock_place;
+
+/* Sends a request and returns at once; *number is what to wait for. The arrays are lent until the
+ * answer is taken. places[i]: where array i of the answer is to land if it has exactly that length
+ * and is large (over 16 KiB); it must live until the answer is taken. */
+PENSTOCK_API int penstock_worker_request(penstock_worker* worker, uint32_t server, uint32_t channel,
+                                         penstock_array head, const penstock_array* arrays,
+                                         size_t count, const penstock_place* places,
+                                         size_t place_count, uint64_t* number);
+/* The answer, once. PENSTOCK_TIMEOUT: it may be waited for again; timeout_ms as in wait(). The
+ * handler's own failure comes with its number and words. */
+typedef struct penstock_answer penstock_answer;
+PENSTOCK_API int penstock_worker_answer(penstock_worker* worker, uint64_t number,
+                                        int64_t timeout_ms, penstock_answer** answer);
+PENSTOCK_API penstock_array penstock_answer_head(const penstock_answer* answer);
+PENSTOCK_API size_t penstock_answer_count(const penstock_answer* answer);
+/* {NULL, 0} past the last. Lives as long as the answer, or is the place that was given. */
+PENSTOCK_API penstock_array penstock_answer_get(const penstock_answer* answer, size_t index);
+PENSTOCK_API void penstock_answer_destroy(penstock_answer* answer);
+
+/* A request at the server. The handler owns it, runs on a lane's thread and must not wait there: it
+ * answers, or keeps the request for another thread to do so. Every request ends in exactly one of
+ * the two functions below, before the server is destroyed. */
+typedef struct penstock_request penstock_request;
+typedef void (*penstock_handler)(penstock_request* request, void* context);
+/* Of servers started with these options; `context` is passed on. Without one requests are refused.
+ */
+PENSTOCK_API int penstock_options_set_handler(penstock_options* options, penstock_handler handler,
+                                              void* context);
+PENSTOCK_API uint32_t penstock_request_worker(const penstock_request* request);
+PENSTOCK_API penstock_array penstock_request_head(const penstock_request* request);
+PENSTOCK_API size_t penstock_request_count(const penstock_request* request);
+PENSTOCK_API penstock_array penstock_request_get(const penstock_request* request, size_t index);
+/* Answers and frees the request; its own arrays may be answered with. The arrays are lent until
+ * release(context) is called, on any thread; release NULL: they must outlive the server. */
+PENSTOCK_API int penstock_request_answer(penstock_request* request, penstock_array head,
+                                         const penstock_array* arrays, size_t count,
+                                         void (*release)(void* context), void* context);
+/* The same with an error: a penstock_status other than PENSTOCK_OK, and words (NULL: none). */
+PENSTOCK_API int penstock_request_fail(penstock_request* request, int status, const char* why);
+
 /* ---- server and scheduler ------------------------------------------------------------------ */
 
 typedef struct penstock_server penstock_server;

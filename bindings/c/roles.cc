@@ -2,15 +2,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/c/error.h"
 #include "bindings/c/options.h"
-#include "bindings/c/penstock.h"
+#include "bindings/c/request.h"
 
 using penstock::Status;
 using penstock::c::guarded;
 using penstock::c::null_argument;
 
 struct penstock_server {
+  penstock_server(penstock_handler handle_request, void* context)
+      : requests([handle_request, context](penstock::Request request) {
+          if (handle_request == nullptr)
+            (void)request.fail({penstock::Code::kUnsupported, "this server has no handler"});
+          else
+            handle_request(new penstock_request{std::move(request)}, context);
+        }) {}
+  penstock::RequestServer requests;  // outlives the node
   std::unique_ptr<penstock::ServerNode> node;
-  penstock::TimeNs call_timeout_ns;
+  penstock::TimeNs call_timeout_ns = 0;
 };
 
 struct penstock_scheduler {
@@ -36,8 +44,13 @@ int penstock_server_start(const penstock_options* options, penstock_server** ser
   return guarded([&]() -> Status {
     if (options == nullptr) return null_argument("options");
     if (server == nullptr) return null_argument("server");
-    PENSTOCK_ASSIGN_OR_RETURN(auto node, penstock::ServerNode::start(options->node));
-    *server = new penstock_server{std::move(node), options->node.call_timeout_ns};
+    auto handle = std::make_unique<penstock_server>(options->handler, options->context);
+    penstock::NodeOptions node = options->node;
+    node.messages = &handle->requests;
+    PENSTOCK_ASSIGN_OR_RETURN(handle->node, penstock::ServerNode::start(node));
+    handle->requests.attach(handle->node->server());
+    handle->call_timeout_ns = options->node.call_timeout_ns;
+    *server = handle.release();
     return {};
   });
 }

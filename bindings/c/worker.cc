@@ -1,39 +1,15 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include <mutex>
-#include <set>
+#include "bindings/c/worker.h"
 
-#include "bindings/c/error.h"
 #include "bindings/c/options.h"
-#include "bindings/c/penstock.h"
 #include "bindings/c/tensor.h"
 
 using penstock::Code;
 using penstock::Status;
 using penstock::c::guarded;
 using penstock::c::null_argument;
-
-struct penstock_worker {
-  std::unique_ptr<penstock::WorkerNode> node;
-  std::mutex mutex;  // of what follows
-  std::map<void*, std::shared_ptr<const penstock::MemoryRegion>> memory;
-  std::set<std::string> counter_names;  // lent to the caller
-
-  penstock::Worker& worker() const { return node->worker(); }
-};
-
-namespace {
-
-// Runs `body(worker)` unless the handle is NULL.
-template <class Handle, class Body>
-int on_worker(Handle* handle, const Body& body) {
-  return guarded([&]() -> Status {
-    if (handle == nullptr) return null_argument("worker");
-    return body(handle->worker());
-  });
-}
-
-}  // namespace
+using penstock::c::on_worker;
 
 extern "C" {
 
@@ -41,9 +17,11 @@ int penstock_worker_start(const penstock_options* options, penstock_worker** wor
   return guarded([&]() -> Status {
     if (options == nullptr) return null_argument("options");
     if (worker == nullptr) return null_argument("worker");
-    PENSTOCK_ASSIGN_OR_RETURN(auto node, penstock::WorkerNode::start(options->node));
     auto handle = std::make_unique<penstock_worker>();
-    handle->node = std::move(node);
+    penstock::NodeOptions node = options->node;
+    node.messages = &handle->requests;
+    PENSTOCK_ASSIGN_OR_RETURN(handle->node, penstock::WorkerNode::start(node));
+    handle->requests.attach(handle->worker());
     *worker = handle.release();
     return {};
   });
