@@ -29,10 +29,13 @@ PENSTOCK_BEGIN_TARGET
 
 inline constexpr std::size_t kBlock = 32;
 inline constexpr std::size_t kVectors = kBlock / kLanes;
-inline constexpr std::size_t kFar = 1024;      // elements; 512 … 1024 measure alike
-inline constexpr std::size_t kNear = 96;       // elements; 64 … 96 measure alike
 inline constexpr std::size_t kLineBytes = 64;  // of a cache line
-static_assert(kBlock % kLanes == 0);
+// Bytes, not elements, so that streams of any type stay within a page or two. 2 KiB and more cost a
+// fifth where few streams are stored to: 1024 floats ahead are the same bits of an address below a
+// page's size as the block being stored.
+inline constexpr std::size_t kFarBytes = 1920;  // 1536 … 1920 measure alike
+inline constexpr std::size_t kNearBytes = 384;  // 256 … 384 measure alike
+static_assert(kBlock % (2 * kLanes) == 0);      // for store_two()
 
 // More workers than kGroup are summed a group at a time, over kChunk elements whose sum waits in
 // the first-level cache: so many streams at once would evict one another.
@@ -56,8 +59,8 @@ struct Streams {
 template <class T>
 HWY_INLINE void prefetch_block(const T* stream) {
   for (std::size_t i = 0; i < kBlock; i += kLineBytes / sizeof(T)) {
-    __builtin_prefetch(stream + kFar + i, 0, 2);
-    __builtin_prefetch(stream + kNear + i, 0, 3);
+    __builtin_prefetch(stream + kFarBytes / sizeof(T) + i, 0, 2);
+    __builtin_prefetch(stream + kNearBytes / sizeof(T) + i, 0, 3);
   }
 }
 
@@ -114,10 +117,11 @@ HWY_INLINE void store_wire(const Streams& streams, std::size_t begin,
   with_element(streams.wire_dtype, [&](auto type) HWY_ATTR {
     using Type = decltype(type);
     auto* wire = static_cast<typename Type::Element*>(streams.wire) + begin;
-    if (streams.stream_wire) {
-      for (std::size_t i = 0; i < kVectors; ++i) Type::stream(values[i], wire + i * kLanes);
-    } else {
-      for (std::size_t i = 0; i < kVectors; ++i) Type::store(values[i], wire + i * kLanes);
+    for (std::size_t i = 0; i < kVectors; i += 2) {
+      if (streams.stream_wire)
+        Type::stream_two(values[i], values[i + 1], wire + i * kLanes);
+      else
+        Type::store_two(values[i], values[i + 1], wire + i * kLanes);
     }
   });
 }
