@@ -8,11 +8,12 @@
 
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "bench/micro/kernels_ratios.h"
-#include "bench/micro/kernels_workload.h"
+#include "bench/kernels/ratios.h"
 #include "kernels/initializer.h"
+#include "transport/base/check.h"
 
 namespace penstock::bench {
 namespace {
@@ -26,10 +27,16 @@ void count_elements(benchmark::State& state, std::size_t elements, std::size_t b
   state.SetBytesProcessed(total * static_cast<std::int64_t>(bytes_each));
 }
 
+Workload make(const Shape& shape) {
+  Result<Workload> workload = Workload::make(shape);
+  CHECK(workload.ok(), "{}", workload.status().to_string());
+  return std::move(workload).value();
+}
+
 // The fused update of one rule from DRAM; bytes are those read.
 void run_fused(benchmark::State& state, OptimizerKind kind, std::uint32_t workers, DType dtype) {
-  Shape shape{kind, workers, dtype, dtype, kElements / (workers > 8 ? 8 : 1)};
-  Workload workload(shape);
+  const Shape shape{default_optimizer(kind), workers, dtype, kElements / (workers > 8 ? 8 : 1)};
+  Workload workload = make(shape);
   for (auto _ : state) workload.fused(best_kernels(), {0, shape.elements}, true);
   count_elements(state, shape.elements, read_bytes(shape));
 }
@@ -42,7 +49,7 @@ void run_slices(benchmark::State& state, bool stream_wire) {
   Shape shape;
   shape.workers = 2;
   shape.elements = kElements;
-  Workload workload(shape);
+  Workload workload = make(shape);
   Range range{0, kSlice};
   for (auto _ : state) {
     workload.receive(range);
@@ -74,6 +81,24 @@ void run_initialize(benchmark::State& state, InitializerSpec::Kind kind) {
   count_elements(state, values.size(), sizeof(float));
 }
 
+void print_line(const char* name, const Quartiles& q, const char* unit = "") {
+  fmt::print("  {:<34} {:8.3f} {:<5} (quartiles {:.3f} … {:.3f})\n", name, q.median, unit, q.low,
+             q.high);
+}
+
+void print_ratios(const Shape& shape) {
+  Workload workload = make(shape);
+  const Ratios ratios = measure(workload, best_kernels(), kRounds);
+  fmt::print("adamw, {} {} gradients, {} Mi parameters, 1 thread, {}, {} rounds\n", shape.workers,
+             dtype_name(shape.dtype), shape.elements >> 20, best_kernels().target, kRounds);
+  print_line("read only", ratios.read_GBps, "GB/s");
+  print_line("fused / read bandwidth", ratios.share_of_read_bandwidth);
+  if (ratios.share_cached) print_line("the same, wire not streamed", *ratios.share_cached);
+  print_line("fused / separate passes", ratios.fused_over_separate);
+  if (ratios.fused_over_cpu_adam)
+    print_line("fused / loop shape of CPUAdam", *ratios.fused_over_cpu_adam);
+}
+
 void register_all() {
   using benchmark::RegisterBenchmark;
   for (std::uint32_t kind = 0; kind < kOptimizerKinds; ++kind)
@@ -98,7 +123,10 @@ void register_all() {
 
 int main(int argc, char** argv) {
   if (argc == 2 && std::strcmp(argv[1], "--ratios") == 0) {
-    penstock::bench::print_ratios(penstock::bench::kElements, penstock::bench::kRounds);
+    using namespace penstock;
+    for (const DType dtype : {DType::kBfloat16, DType::kFloat32})
+      for (const std::uint32_t workers : {8U, 1U})
+        bench::print_ratios({.workers = workers, .dtype = dtype, .elements = bench::kElements});
     return 0;
   }
   benchmark::Initialize(&argc, argv);

@@ -12,6 +12,7 @@
 #include "bench/psbench/build.h"
 #include "bench/psbench/environment.h"
 #include "bench/psbench/exit_code.h"
+#include "bench/psbench/kernels.h"
 #include "bench/psbench/push_pull.h"
 #include "bench/psbench/raw.h"
 #include "bench/psbench/role.h"
@@ -30,6 +31,8 @@ int main(int argc, char** argv) {
   add_push_pull_options(app, push_pull);
   RawOptions raw;
   CLI::App* raw_command = add_raw_command(app, raw);
+  KernelsOptions kernels;
+  CLI::App* kernels_command = add_kernels_command(app, kernels);
   TrainOptions train;
   CLI::App* train_command = add_train_command(app, train);
   RoleOptions role;
@@ -52,5 +55,6 @@ int main(int argc, char** argv) {
   if (role_command->parsed()) return run_role(role);
   fmt::print("{}", describe(read_environment()));
   if (raw_command->parsed()) return run_raw(raw);
+  if (kernels_command->parsed()) return run_kernels(kernels);
   return run_push_pull(push_pull);
 }

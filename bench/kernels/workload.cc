@@ -1,21 +1,19 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/micro/kernels_workload.h"
-
-#include <sys/mman.h>
+#include "bench/kernels/workload.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <span>
+#include <utility>
 
+#include "bench/kernels/cpu_adam_shape.h"
 #include "kernels/initializer.h"
 #include "transport/base/check.h"
 
 namespace penstock::bench {
 namespace {
 
-constexpr std::size_t kHugePage = 2U << 20;
 constexpr std::size_t kLine = 64;
 constexpr std::size_t kSocketBytes = 256U << 10;
 
@@ -32,38 +30,53 @@ std::uint64_t read_array(const void* array, std::size_t bytes) {
 }  // namespace
 
 std::size_t read_bytes(const Shape& shape) {
-  return shape.workers * dtype_bytes(shape.gradient_dtype) + 4 +
-         4 * std::size_t{state_planes(default_optimizer(shape.kind))};
+  return shape.workers * dtype_bytes(shape.dtype) + sizeof(float) +
+         sizeof(float) * state_planes(shape.optimizer);
 }
 
-void Memory::Free::operator()(std::byte* bytes) const { std::free(bytes); }
-
-Memory::Memory(std::size_t bytes)
-    : size_((bytes + kHugePage - 1) / kHugePage * kHugePage),
-      bytes_(static_cast<std::byte*>(std::aligned_alloc(kHugePage, size_))) {
-  CHECK(bytes_ != nullptr, "{} bytes of memory", size_);
-  ::madvise(bytes_.get(), size_, MADV_HUGEPAGE);  // a wish: small pages do too
-  std::fill_n(bytes_.get(), size_, std::byte{0});
+std::size_t wire_bytes(const Shape& shape) {
+  return shape.dtype == DType::kFloat32 ? 0 : dtype_bytes(shape.dtype);
 }
 
-Workload::Workload(const Shape& shape)
-    : shape_(shape),
-      parameters_(shape.elements * sizeof(float)),
-      wire_(shape.elements * dtype_bytes(shape.wire_dtype)),
-      sum_(shape.elements * sizeof(float)),
-      socket_(kSocketBytes),
-      coefficients_(fold(default_optimizer(shape.kind), 1)) {
+Workload::Workload(const Shape& shape) : shape_(shape), coefficients_(fold(shape.optimizer, 1)) {}
+
+Result<Workload> Workload::make(const Shape& shape) {
+  Workload workload(shape);
+  PENSTOCK_RETURN_IF_ERROR(workload.allocate());
+  workload.fill();
+  return workload;
+}
+
+Status Workload::allocate() {
+  const auto add = [&](std::vector<HostMemory>& arrays, std::size_t element_bytes) -> Status {
+    PENSTOCK_ASSIGN_OR_RETURN(arrays.emplace_back(),
+                              HostMemory::allocate(shape_.elements * element_bytes));
+    return {};
+  };
+  for (std::uint32_t w = 0; w < shape_.workers; ++w)
+    PENSTOCK_RETURN_IF_ERROR(add(gradients_, dtype_bytes(shape_.dtype)));
+  for (std::uint32_t s = 0; s < state_planes(shape_.optimizer); ++s)
+    PENSTOCK_RETURN_IF_ERROR(add(state_, sizeof(float)));
+  PENSTOCK_ASSIGN_OR_RETURN(parameters_, HostMemory::allocate(shape_.elements * sizeof(float)));
+  PENSTOCK_ASSIGN_OR_RETURN(wire_, HostMemory::allocate(shape_.elements * wire_bytes(shape_)));
+  PENSTOCK_ASSIGN_OR_RETURN(sum_, HostMemory::allocate(shape_.elements * sizeof(float)));
+  PENSTOCK_ASSIGN_OR_RETURN(socket_, HostMemory::allocate(kSocketBytes));
+  return {};
+}
+
+// Touches every page, so that no measurement has to.
+void Workload::fill() {
   const InitializerSpec values{InitializerSpec::kUniform, -0.1, 0.1, 1};
-  const std::span<float> scratch(sum_.as<float>(), shape.elements);
-  for (std::uint32_t w = 0; w < shape.workers; ++w) {
+  const std::span<float> scratch(sum_.as<float>(), shape_.elements);
+  for (std::uint32_t w = 0; w < shape_.workers; ++w) {
     initialize(values, w, 0, scratch);
-    gradients_.emplace_back(shape.elements * dtype_bytes(shape.gradient_dtype));
-    best_kernels().encode(scratch.data(), gradients_.back().as<void>(), shape.gradient_dtype,
-                          shape.elements);
+    best_kernels().encode(scratch.data(), gradients_[w].as<void>(), shape_.dtype, shape_.elements);
   }
-  initialize(values, shape.workers, 0, {parameters_.as<float>(), shape.elements});
-  for (std::uint32_t s = 0; s < state_planes(default_optimizer(shape.kind)); ++s)
-    state_.emplace_back(shape.elements * sizeof(float));
+  initialize(values, shape_.workers, 0, {parameters_.as<float>(), shape_.elements});
+  for (std::uint32_t s = 0; s < state_.size(); ++s)
+    std::fill_n(state_[s].as<float>(), shape_.elements, initial_state(shape_.optimizer, s));
+  std::memset(wire_.bytes().data(), 0, wire_.bytes().size());
+  std::memset(socket_.bytes().data(), 0, socket_.bytes().size());
 }
 
 UpdateArgs Workload::arguments(Range range) {
@@ -77,11 +90,12 @@ UpdateArgs Workload::arguments(Range range) {
 }
 
 const void* Workload::gradient(std::uint32_t worker, Range range) const {
-  return gradients_[worker].as<std::byte>() + range.first * dtype_bytes(shape_.gradient_dtype);
+  return gradients_[worker].as<std::byte>() + range.first * dtype_bytes(shape_.dtype);
 }
 
 std::byte* Workload::wire(Range range) const {
-  return wire_.as<std::byte>() + range.first * dtype_bytes(shape_.wire_dtype);
+  const std::size_t bytes = wire_bytes(shape_);
+  return bytes == 0 ? nullptr : wire_.as<std::byte>() + range.first * bytes;
 }
 
 void Workload::fused(const KernelTable& kernels, Range range, bool stream_wire) {
@@ -90,16 +104,16 @@ void Workload::fused(const KernelTable& kernels, Range range, bool stream_wire) 
   UpdateArgs args = arguments(range);
   args.gradients = gradients;
   args.workers = shape_.workers;
-  args.gradient_dtype = shape_.gradient_dtype;
+  args.gradient_dtype = shape_.dtype;
   args.wire = wire(range);
-  args.wire_dtype = shape_.wire_dtype;
+  args.wire_dtype = shape_.dtype;
   args.stream_wire = stream_wire;
   kernels.update(coefficients_, args);
 }
 
 void Workload::separate(const KernelTable& kernels, Range range) {
   float* const sum = sum_.as<float>() + range.first;
-  kernels.decode(gradient(0, range), shape_.gradient_dtype, sum, range.count);
+  kernels.decode(gradient(0, range), shape_.dtype, sum, range.count);
   Coefficients plain_addition;
   plain_addition.step_gain = 1;
   for (std::uint32_t w = 1; w < shape_.workers; ++w) {
@@ -107,7 +121,7 @@ void Workload::separate(const KernelTable& kernels, Range range) {
     UpdateArgs addition;
     addition.gradients = &next;
     addition.workers = 1;
-    addition.gradient_dtype = shape_.gradient_dtype;
+    addition.gradient_dtype = shape_.dtype;
     addition.parameters = sum;
     addition.count = range.count;
     kernels.update(plain_addition, addition);
@@ -117,17 +131,30 @@ void Workload::separate(const KernelTable& kernels, Range range) {
   args.gradients = &summed;
   args.workers = 1;
   kernels.update(coefficients_, args);
-  kernels.encode(args.parameters, wire(range), shape_.wire_dtype, range.count);
+  if (std::byte* const cast = wire(range))
+    kernels.encode(args.parameters, cast, shape_.dtype, range.count);
+}
+
+bool Workload::has_cpu_adam() const {
+  return coefficients_.rule == UpdateRule::kAdamW && shape_.workers == 1 &&
+         shape_.dtype == DType::kFloat32;
+}
+
+void Workload::cpu_adam(Range range) {
+  CHECK(has_cpu_adam());
+  const UpdateArgs args = arguments(range);
+  cpu_adam_shape(coefficients_, {static_cast<const float*>(gradient(0, range)), args.parameters,
+                                 args.state[0], args.state[1], range.count});
 }
 
 std::vector<Workload::Stream> Workload::streams(Range range) const {
   std::vector<Stream> streams;
-  const auto add = [&](const Memory& memory, std::size_t element_bytes) {
+  const auto add = [&](const HostMemory& memory, std::size_t element_bytes) {
     streams.push_back({memory.as<std::byte>() + range.first * element_bytes, element_bytes});
   };
   add(parameters_, sizeof(float));
-  for (const Memory& state : state_) add(state, sizeof(float));
-  for (const Memory& gradient : gradients_) add(gradient, dtype_bytes(shape_.gradient_dtype));
+  for (const HostMemory& state : state_) add(state, sizeof(float));
+  for (const HostMemory& gradient : gradients_) add(gradient, dtype_bytes(shape_.dtype));
   return streams;
 }
 
@@ -156,15 +183,15 @@ std::uint64_t Workload::read_side_by_side(Range range) const {
 }
 
 void Workload::receive(Range range) {
-  const std::size_t bytes = range.count * dtype_bytes(shape_.gradient_dtype);
+  const std::size_t bytes = range.count * dtype_bytes(shape_.dtype);
   CHECK(bytes <= kSocketBytes);
-  for (const Memory& gradient : gradients_)
-    std::memcpy(gradient.as<std::byte>() + range.first * dtype_bytes(shape_.gradient_dtype),
+  for (std::uint32_t w = 0; w < shape_.workers; ++w)
+    std::memcpy(gradients_[w].as<std::byte>() + range.first * dtype_bytes(shape_.dtype),
                 socket_.as<std::byte>(), bytes);
 }
 
 void Workload::send(Range range) {
-  const std::size_t bytes = range.count * dtype_bytes(shape_.wire_dtype);
+  const std::size_t bytes = range.count * wire_bytes(shape_);
   CHECK(bytes <= kSocketBytes);
   std::memcpy(socket_.as<std::byte>(), wire(range), bytes);
 }

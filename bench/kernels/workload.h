@@ -2,28 +2,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the kernel benchmarks measure: one update of W bf16 gradients, done in one fused pass, done
-// in separate passes, and merely read.
+// What the kernel benchmarks measure: one update from W gradients, done in one fused pass, done in
+// separate passes, and merely read. Thread: the caller's alone.
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "kernels/table.h"
+#include "transport/base/host_memory.h"
 
 namespace penstock::bench {
 
 struct Shape {
-  OptimizerKind kind = OptimizerKind::kAdamW;
+  OptimizerSpec optimizer = default_optimizer(OptimizerKind::kAdamW);
   std::uint32_t workers = 8;
-  DType gradient_dtype = DType::kBfloat16;
-  DType wire_dtype = DType::kBfloat16;
+  DType dtype = DType::kBfloat16;  // of gradients and wire; fp32 has no wire, as on servers
   std::size_t elements = 64U << 20;
 };
 
-// Bytes a fused pass reads per element: W·g + 4 + 4·S.
+// Bytes per element that a fused pass reads (W·g + 4 + 4·S) and that it writes to the wire.
 std::size_t read_bytes(const Shape& shape);
+std::size_t wire_bytes(const Shape& shape);
 
 // Some of the elements; a multiple of 32 of them.
 struct Range {
@@ -31,36 +31,24 @@ struct Range {
   std::size_t count;
 };
 
-// Zero-filled, 64-byte aligned memory, on huge pages where the system grants them.
-class Memory {
- public:
-  explicit Memory(std::size_t bytes);
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(bytes_.get());
-  }
-  std::size_t size() const { return size_; }
-
- private:
-  struct Free {
-    void operator()(std::byte* bytes) const;
-  };
-  std::size_t size_;
-  std::unique_ptr<std::byte, Free> bytes_;
-};
-
 // The arrays of one shape, filled with small seeded values, and the ways through a range of them.
 class Workload {
  public:
-  explicit Workload(const Shape& shape);
+  // kExhausted when the system has no such memory.
+  static Result<Workload> make(const Shape& shape);
 
-  // One pass.
+  // One pass. A streamed wire goes around the caches.
   void fused(const KernelTable& kernels, Range range, bool stream_wire);
 
   // The usual way of parameter servers: decode the first gradient into a float32 sum, add the
-  // others one by one, update from the sum, cast the parameters. Each pass is one of our own
-  // kernels (the addition is an sgd step of rate −1), so only the number of passes differs.
+  // others one by one, update from the sum, cast the parameters if there is a wire. Each pass is
+  // one of our own kernels (the addition is an sgd step of rate −1), so only the number of passes
+  // differs.
   void separate(const KernelTable& kernels, Range range);
+
+  // The same update by the loop shape of CPUAdam. Only where has_cpu_adam().
+  void cpu_adam(Range range);
+  bool has_cpu_adam() const;  // adamw of one worker in float32
 
   // Reads every byte the fused pass reads, and does nothing else: array after array, or all side by
   // side with prefetches. Returns something made of the bytes.
@@ -79,16 +67,17 @@ class Workload {
     const std::byte* at;
     std::size_t element_bytes;
   };
+  explicit Workload(const Shape& shape);
+  Status allocate();
+  void fill();
   std::vector<Stream> streams(Range range) const;  // all that a fused pass reads
   UpdateArgs arguments(Range range);               // without gradients and wire
   const void* gradient(std::uint32_t worker, Range range) const;
-  std::byte* wire(Range range) const;
+  std::byte* wire(Range range) const;  // nullptr without one
 
   Shape shape_;
-  std::vector<Memory> gradients_;
-  Memory parameters_;
-  std::vector<Memory> state_;
-  Memory wire_, sum_, socket_;
+  std::vector<HostMemory> gradients_, state_;
+  HostMemory parameters_, wire_, sum_, socket_;
   Coefficients coefficients_;
 };
 
