@@ -28,6 +28,9 @@ inline constexpr std::size_t kMaxNameBytes = 256;
 // One declaration takes about 300 bytes on the wire; 16 MiB frames hold 50,000.
 inline constexpr std::size_t kMaxDeclarationsPerCall = 20'000;
 
+// What one worker gives to all through the scheduler: keys and addresses, not data.
+inline constexpr std::size_t kMaxShareBytes = 64 << 10;
+
 // Slices start on this many elements so that every dtype starts on a cache line.
 inline constexpr std::uint64_t kSliceAlignment = 64;
 inline constexpr std::uint64_t kMinSliceBytes = 1024;

@@ -38,7 +38,7 @@ std::vector<Piece> cut_batch(std::span<const Declaration> batch, std::uint64_t s
 
 ShardMap::ShardMap(std::uint32_t servers, std::uint32_t lanes_per_server, std::uint64_t slice_bytes)
     : servers_(servers), lanes_(lanes_per_server), slice_bytes_(slice_bytes) {
-  CHECK(servers > 0 && servers <= kMaxJobServers && lanes_ > 0 && lanes_ <= kMaxLanes);
+  CHECK(servers <= kMaxJobServers && lanes_ > 0 && lanes_ <= kMaxLanes);
   table_.resize(std::size_t{servers} * lanes_per_server);
 }
 
@@ -58,6 +58,7 @@ Result<Placement> ShardMap::add(std::span<const Declaration> batch) {
     if (contains(declaration.key))
       return Status(Code::kAlreadyExists,
                     fmt::format("{} is declared already", describe(declaration)));
+  if (table_.empty()) return Status(Code::kUnsupported, "this job has no servers");
   const std::vector<Piece> pieces = cut_batch(batch, slice_bytes_);
   if (pieces.size() > kMaxSlicesPerLane / 2)
     return Status(Code::kExhausted, fmt::format("{} slices in one declaration", pieces.size()))

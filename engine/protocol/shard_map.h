@@ -42,7 +42,8 @@ class ShardMap {
  public:
   ShardMap(std::uint32_t servers, std::uint32_t lanes_per_server, std::uint64_t slice_bytes);
 
-  // Places a batch. kAlreadyExists if a key is declared, kExhausted past kMaxSlicesPerLane.
+  // Places a batch. kUnsupported without servers, kAlreadyExists if a key is declared, kExhausted
+  // past kMaxSlicesPerLane.
   Result<Placement> add(std::span<const Declaration> batch);
 
   // Frees the key's slice indices and load. kNotFound.

@@ -16,9 +16,20 @@ std::string name_of(wire::CollectiveKind kind) {
       return "declare";
     case wire::CollectiveKind::Remove:
       return "remove";
+    case wire::CollectiveKind::Share:
+      return "share";
     default:
       return "barrier";
   }
+}
+
+std::string difference(const wire::ShareT& a, const wire::ShareT& b) {
+  if (a.name != b.name) return fmt::format("share '{}' against '{}'", a.name, b.name);
+  if (a.root != b.root)
+    return fmt::format("share '{}': from worker {} against worker {}", a.name, a.root, b.root);
+  if (a.size != b.size)
+    return fmt::format("share '{}': {} bytes against {}", a.name, a.size, b.size);
+  return {};
 }
 
 // "" when equal.
@@ -35,7 +46,7 @@ std::string difference(const CollectiveCall& a, const CollectiveCall& b) {
     if (const std::string what = difference(x.spec, y.spec); !what.empty())
       return fmt::format("{}: {}", describe(x), what);
   }
-  return {};
+  return difference(a.share, b.share);
 }
 
 }  // namespace
@@ -66,6 +77,9 @@ Status Collectives::compare(const Pending& pending) const {
     if (const std::string what = difference(first, call); !what.empty())
       return {Code::kMismatch, fmt::format("{} and {} disagree: {}", describe(workers_[first_rank]),
                                            describe(workers_[rank]), what)};
+  if (first.kind == wire::CollectiveKind::Share && !pending.calls.contains(first.share.root))
+    return {Code::kPeerLost, fmt::format("share '{}': {}, which brings it, has left the job",
+                                         first.share.name, describe(workers_[first.share.root]))};
   return {};
 }
 
@@ -73,7 +87,9 @@ Collectives::Outcome Collectives::conclude(std::uint64_t sequence) {
   const auto found = pending_.find(sequence);
   Outcome outcome{sequence, {}, compare(found->second), {}};
   for (const auto& [rank, call] : found->second.calls) outcome.waiting.push_back(rank);
-  outcome.call = std::move(found->second.calls.begin()->second);
+  const auto root = found->second.calls.find(found->second.calls.begin()->second.share.root);
+  const bool share = root != found->second.calls.end() && outcome.error.ok();
+  outcome.call = std::move(share ? root->second : found->second.calls.begin()->second);
   pending_.erase(found);
   return outcome;
 }

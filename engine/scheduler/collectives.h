@@ -22,6 +22,7 @@ struct CollectiveCall {
   wire::CollectiveKind kind = wire::CollectiveKind::Barrier;
   std::vector<Declaration> declarations;
   std::vector<Key> keys;
+  wire::ShareT share{};
 };
 
 class Collectives {

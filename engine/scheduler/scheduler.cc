@@ -19,7 +19,7 @@ Status validate(const SchedulerOptions& options) {
     return {Code::kInvalidArgument, fmt::format("{} {}: must be {} to {}", value, what, low, high)};
   };
   PENSTOCK_RETURN_IF_ERROR(bounded("workers", options.workers, 1, kMaxJobWorkers));
-  PENSTOCK_RETURN_IF_ERROR(bounded("servers", options.servers, 1, kMaxJobServers));
+  PENSTOCK_RETURN_IF_ERROR(bounded("servers", options.servers, 0, kMaxJobServers));
   PENSTOCK_RETURN_IF_ERROR(bounded("lanes", options.lanes, 1, kMaxLanes));
   return bounded("bytes a slice", options.slice_bytes, kMinSliceBytes, kMaxSliceBytes);
 }
@@ -133,6 +133,9 @@ void Scheduler::on_link_down(ChannelId link, const Status& reason) {
 
 Result<Rank> Scheduler::give_rank(const Member& member) const {
   const std::uint32_t size = member.role == Role::kWorker ? options_.workers : options_.servers;
+  if (size == 0)
+    return Status(Code::kInvalidArgument, "this job has no servers, only collective calls")
+        .with_hint("tell the scheduler how many there are (--servers)");
   std::vector<const Node*> taken(size);
   for (const auto& node : nodes_)
     if (node->member.role == member.role && !node->gone) taken[node->member.rank] = node.get();
@@ -196,6 +199,19 @@ void Scheduler::publish_roster() {
 
 // ---- collective calls ---------------------------------------------------------------------------
 
+namespace {
+
+bool makes_sense(const wire::ShareT& share, Rank from, std::uint32_t workers) {
+  return share.size > 0 && share.size <= kMaxShareBytes && share.name.size() <= kMaxNameBytes &&
+         share.root < workers && share.bytes.size() == (share.root == from ? share.size : 0);
+}
+
+bool changes_shard_map(wire::CollectiveKind kind) {
+  return kind == wire::CollectiveKind::Declare || kind == wire::CollectiveKind::Remove;
+}
+
+}  // namespace
+
 void Scheduler::on_collective(Node& node, const wire::CollectiveT& message) {
   if (!collectives_ || node.member.role != Role::kWorker) return;
   CollectiveCall call;
@@ -204,6 +220,11 @@ void Scheduler::on_collective(Node& node, const wire::CollectiveT& message) {
   Result<std::vector<Declaration>> declarations = from_wire(message.declarations);
   if (!declarations.ok()) return lost(node, declarations.status());
   call.declarations = std::move(*declarations);
+  if (call.kind == wire::CollectiveKind::Share) {
+    if (!message.share || !makes_sense(*message.share, node.member.rank, options_.workers))
+      return lost(node, {Code::kProtocol, "it shares bytes that make no sense"});
+    call.share = *message.share;
+  }
   const TimeNs timeout_ns = std::clamp(message.timeout_ns, kMillisecond, 3600 * kSecond);
   if (auto outcome = collectives_->add(node.member.rank, message.sequence, std::move(call),
                                        clock_.now_ns() + timeout_ns))
@@ -230,11 +251,13 @@ void Scheduler::commit(const Collectives::Outcome& outcome) {
   commit.keys = outcome.call.keys;
   for (const Declaration& declaration : outcome.call.declarations)
     commit.declarations.push_back(to_wire(declaration));
-  const bool barrier = commit.kind == wire::CollectiveKind::Barrier;
-  commit.order = barrier ? 0 : ++order_;
+  if (commit.kind == wire::CollectiveKind::Share)
+    commit.share = std::make_unique<wire::ShareT>(outcome.call.share);
+  const bool to_servers = changes_shard_map(commit.kind);
+  commit.order = to_servers ? ++order_ : 0;
   const std::vector<std::byte> frame = encode_body(std::move(commit));
   for (const auto& node : nodes_)
-    if (!node->gone && (node->member.role == Role::kWorker || !barrier))
+    if (!node->gone && (node->member.role == Role::kWorker || to_servers))
       links_.send_frame(node->link, frame);
 }
 

@@ -27,8 +27,8 @@ struct SchedulerOptions {
   std::string listen_address = "127.0.0.1:0";
   std::string name;  // "host:pid", for people
   std::uint32_t workers = 1;
-  std::uint32_t servers = 1;
-  std::uint32_t lanes = 1;  // per server and per worker
+  std::uint32_t servers = 1;  // 0: collective calls only, no tensors
+  std::uint32_t lanes = 1;    // per server and per worker
   std::uint64_t slice_bytes = kDefaultSliceBytes;
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs join_timeout_ns = kDefaultCallTimeoutNs;

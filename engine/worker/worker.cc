@@ -115,6 +115,9 @@ Status Worker::declare(std::vector<Tensor> tensors) {
 }
 Status Worker::remove(std::vector<Key> keys) { return wait(begin_remove(std::move(keys))); }
 Status Worker::barrier() { return wait(begin_barrier()); }
+Status Worker::share(const std::string& name, std::span<std::byte> bytes, Rank root) {
+  return wait(begin_share(name, bytes, root));
+}
 Status Worker::leave() { return wait(begin_leave()); }
 
 Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
@@ -196,6 +199,22 @@ Ticket Worker::begin_remove(std::vector<Key> keys) {
 }
 
 Ticket Worker::begin_barrier() { return begin({}); }
+
+Ticket Worker::begin_share(const std::string& name, std::span<std::byte> bytes, Rank root) {
+  if (name.size() > kMaxNameBytes || bytes.empty() || bytes.size() > kMaxShareBytes)
+    return failed_ticket({Code::kInvalidArgument,
+                          fmt::format("share '{}': a name of {} bytes for {} bytes; up to {} and "
+                                      "1 to {} can be",
+                                      name.substr(0, kMaxNameBytes), name.size(), bytes.size(),
+                                      kMaxNameBytes, kMaxShareBytes)});
+  Call call;
+  call.kind = Call::Kind::kShare;
+  call.share.name = name;
+  call.share.root = root;
+  call.share.size = bytes.size();
+  call.bytes = bytes;
+  return begin(std::move(call));
+}
 
 Ticket Worker::begin_leave() {
   {

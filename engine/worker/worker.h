@@ -13,8 +13,8 @@
 //   }
 //   worker.leave();
 //
-// join, declare, remove, barrier are collective: every worker makes the same calls in the same
-// order. Each exists as begin_…(), which returns a Ticket at once, and as a blocking call.
+// join, declare, remove, barrier, share are collective: every worker makes the same calls in the
+// same order. Each exists as begin_…(), which returns a Ticket at once, and as a blocking call.
 //
 // Threads: the public functions from any thread, except start() and the Loop functions, which
 // belong to whoever runs the control loop. Calls on one key: from one thread at a time. Errors:
@@ -101,12 +101,17 @@ class Worker final : public Loop, private LinkHandler {
   Status declare(std::vector<Tensor> tensors);
   Status remove(std::vector<Key> keys);  // no round of them may be running
   Status barrier();
+  // Gives everybody the bytes of worker `root`, through the scheduler: `bytes` is what root gives
+  // and what the others receive, 1 byte to kMaxShareBytes. For keys and addresses, such as NCCL's
+  // unique id. kMismatch naming both if workers disagree about the name, the root or the size.
+  Status share(const std::string& name, std::span<std::byte> bytes, Rank root = 0);
   // Ends this worker's part: others go on without it. No round may be running.
   Status leave();
 
   Ticket begin_declare(std::vector<Tensor> tensors);
   Ticket begin_remove(std::vector<Key> keys);
   Ticket begin_barrier();
+  Ticket begin_share(const std::string& name, std::span<std::byte> bytes, Rank root = 0);  // lent
   Ticket begin_leave();
   Ticket join_ticket() const { return kJoinTicket; }
   std::optional<Status> poll(Ticket ticket);  // set once when done; then the ticket is gone
@@ -163,8 +168,16 @@ class Worker final : public Loop, private LinkHandler {
   // A collective call on its way, or a leave.
   struct Call {
     Ticket ticket = 0;
-    enum class Kind : std::uint8_t { kDeclare, kRemove, kBarrier, kLeave } kind = Kind::kBarrier;
+    enum class Kind : std::uint8_t {
+      kDeclare,
+      kRemove,
+      kBarrier,
+      kShare,
+      kLeave
+    } kind = Kind::kBarrier;
     std::vector<InflightKey*> keys;
+    wire::ShareT share;  // kShare, and where its bytes go
+    std::span<std::byte> bytes;
     TimeNs deadline_ns = 0;
     // kDeclare, after its commit:
     std::uint64_t order = 0;
@@ -206,6 +219,7 @@ class Worker final : public Loop, private LinkHandler {
   void on_scheduler_message(wire::MessageT& message);
   void on_server_message(Rank server, wire::MessageT& message);
   void on_roster(const wire::RosterT& roster);
+  Status start_lanes(const wire::RosterT& roster);
   void on_lane_opened(Rank server, wire::LaneOpenedT& opened);
   void on_lane_lost(Rank server, const wire::LaneLostT& lost);
   void lane_down(std::uint32_t lane, const ServerDisconnected& down);
@@ -216,6 +230,7 @@ class Worker final : public Loop, private LinkHandler {
   void on_commit(const wire::CommitT& commit);
   void commit_declare(Call& call, const wire::CommitT& commit);
   void commit_remove(Call& call, const wire::CommitT& commit);
+  void commit_share(const Call& call, const wire::CommitT& commit);
   void on_grant(Rank server, const wire::GrantT& grant);
   void start_initial_round(Call& call);
   void on_key_initialised(InflightKey* key);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "engine/worker/worker.h"
 #include "transport/base/log.h"
@@ -112,6 +113,19 @@ void Worker::send_call(Call call) {
                  .with_peer(options_.scheduler_address));
     return drop_keys(call.kind == Call::Kind::kDeclare ? call.keys : std::vector<InflightKey*>{});
   }
+  if (call.kind == Call::Kind::kDeclare && server_links_.empty()) {
+    complete(
+        call.ticket,
+        Status(Code::kUnsupported, fmt::format("{}: this job has no servers, only collective calls",
+                                               describe(call.keys.front()->declaration)))
+            .with_hint("tell the scheduler how many servers there are (--servers)"));
+    return drop_keys(call.keys);
+  }
+  if (call.kind == Call::Kind::kShare && call.share.root >= workers())
+    return complete(call.ticket,
+                    {Code::kInvalidArgument,
+                     fmt::format("share '{}': from worker {}; this job has {}, counted from 0",
+                                 call.share.name, call.share.root, workers())});
   wire::CollectiveT message;
   message.sequence = next_sequence_++;
   message.timeout_ns = options_.call_timeout_ns;
@@ -124,6 +138,14 @@ void Worker::send_call(Call call) {
     case Call::Kind::kRemove:
       message.kind = wire::CollectiveKind::Remove;
       for (const InflightKey* key : call.keys) message.keys.push_back(key->declaration.key);
+      break;
+    case Call::Kind::kShare:
+      message.kind = wire::CollectiveKind::Share;
+      message.share = std::make_unique<wire::ShareT>(call.share);
+      if (call.share.root == self_.rank) {
+        const auto* const first = reinterpret_cast<const std::uint8_t*>(call.bytes.data());
+        message.share->bytes.assign(first, first + call.bytes.size());
+      }
       break;
     default:
       message.kind = wire::CollectiveKind::Barrier;
@@ -184,6 +206,8 @@ void Worker::on_commit(const wire::CommitT& commit) {
       return commit_declare(call->second, commit);
     case wire::CollectiveKind::Remove:
       return commit_remove(call->second, commit);
+    case wire::CollectiveKind::Share:
+      return commit_share(call->second, commit);
     default:
       return finish_call(commit.sequence, {});
   }
@@ -287,6 +311,14 @@ void Worker::commit_remove(Call& call, const wire::CommitT& commit) {
   call.lanes_missing = static_cast<std::uint32_t>(lanes_.size());
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
     command(lane, DropKeys{commit.sequence, call.keys});
+}
+
+void Worker::commit_share(const Call& call, const wire::CommitT& commit) {
+  if (!commit.share || commit.share->bytes.size() != call.bytes.size() || call.bytes.empty())
+    return fail(Status(Code::kProtocol, "the scheduler shared bytes nobody asked for"));
+  if (call.share.root != self_.rank)
+    std::memcpy(call.bytes.data(), commit.share->bytes.data(), call.bytes.size());
+  finish_call(commit.sequence, {});
 }
 
 void Worker::on_keys_removed(std::uint64_t sequence) {

@@ -83,7 +83,7 @@ void Worker::on_link_down(ChannelId link, const Status& reason) {
 
 void Worker::on_scheduler_message(wire::MessageT& message) {
   if (const auto* roster = message.body.AsRoster()) {
-    if (server_links_.empty()) on_roster(*roster);
+    if (!map_) on_roster(*roster);
   } else if (const auto* commit = message.body.AsCommit()) {
     on_commit(*commit);
   } else if (const auto* failed = message.body.AsCollectiveFailed()) {
@@ -129,10 +129,10 @@ void Worker::on_roster(const wire::RosterT& roster) {
     if (member.role == Role::kServer)
       server_links_.push_back({member, {}, {}, false, std::vector<LaneLink>(roster.lanes)});
   }
-  if (server_links_.empty() || server_links_.size() > kMaxJobServers || roster.lanes == 0 ||
-      roster.lanes > kMaxLanes || workers == 0 || workers > kMaxJobWorkers ||
-      roster.your_rank >= workers || roster.slice_bytes < kMinSliceBytes ||
-      roster.slice_bytes > kMaxSliceBytes || roster.detect_ns <= 0)
+  if (server_links_.size() > kMaxJobServers || roster.lanes == 0 || roster.lanes > kMaxLanes ||
+      workers == 0 || workers > kMaxJobWorkers || roster.your_rank >= workers ||
+      roster.slice_bytes < kMinSliceBytes || roster.slice_bytes > kMaxSliceBytes ||
+      roster.detect_ns <= 0)
     return fail(Status(Code::kProtocol, "a roster that makes no sense"));
   self_.rank = roster.your_rank;
   job_ = roster.job;
@@ -146,17 +146,24 @@ void Worker::on_roster(const wire::RosterT& roster) {
     servers_ = servers;
   }
   map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
-  for (std::uint32_t i = 0; i < roster.lanes; ++i) {
-    auto lane = WorkerLane::create(i, servers, device_, waker_, regions_, options_.messages);
-    if (!lane.ok()) return fail(lane.status());
-    lanes_.push_back(std::move(*lane));
-    if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return fail(started);
-  }
+  if (servers == 0) return check_joined();  // nothing to connect to, nothing for lanes to do
+  if (const Status started = start_lanes(roster); !started.ok()) return fail(started);
   for (ServerLink& server : server_links_) {
     auto link = links_.connect(server.member.control_address, join_deadline_ns_);
     if (!link.ok()) return fail(link.status());
     server.link = *link;
   }
+}
+
+Status Worker::start_lanes(const wire::RosterT& roster) {
+  const auto servers = static_cast<std::uint32_t>(server_links_.size());
+  for (std::uint32_t i = 0; i < roster.lanes; ++i) {
+    PENSTOCK_ASSIGN_OR_RETURN(
+        auto lane, WorkerLane::create(i, servers, device_, waker_, regions_, options_.messages));
+    lanes_.push_back(std::move(lane));
+    PENSTOCK_RETURN_IF_ERROR(host_.start_lane(*lanes_.back(), i));
+  }
+  return {};
 }
 
 // ---- data connections: worker asks (OpenLane), server answers with a token (LaneOpened)

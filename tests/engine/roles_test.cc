@@ -92,6 +92,51 @@ TEST(Collectives, NameWhoIsMissingAtTheDeadline) {
   EXPECT_EQ(late->error.code(), Code::kTimeout);
 }
 
+CollectiveCall share(Rank root, std::uint64_t size, std::vector<std::uint8_t> bytes = {}) {
+  CollectiveCall call;
+  call.kind = wire::CollectiveKind::Share;
+  call.share.name = "id";
+  call.share.root = root;
+  call.share.size = size;
+  call.share.bytes = std::move(bytes);
+  return call;
+}
+
+TEST(Collectives, AnswerAShareWithTheBytesOfItsRoot) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, share(1, 2), 100);
+  const auto outcome = collectives.add(1, 0, share(1, 2, {7, 8}), 100);
+  ASSERT_TRUE(outcome.has_value());
+  ASSERT_TRUE(outcome->error.ok()) << outcome->error.to_string();
+  EXPECT_EQ(outcome->call.share.bytes, (std::vector<std::uint8_t>{7, 8}));
+}
+
+TEST(Collectives, NameWhoSharesDifferently) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, share(0, 2, {7, 8}), 100);
+  const auto roots = collectives.add(1, 0, share(1, 2, {7, 8}), 100);
+  ASSERT_TRUE(roots.has_value());
+  EXPECT_EQ(roots->error.code(), Code::kMismatch);
+  EXPECT_NE(roots->error.what().find("worker 0 (a:1) and worker 1 (b:2) disagree: share 'id': "
+                                     "from worker 0 against worker 1"),
+            std::string::npos)
+      << roots->error.to_string();
+  collectives.add(0, 1, share(0, 2, {7, 8}), 100);
+  const auto sizes = collectives.add(1, 1, share(0, 3), 100);
+  ASSERT_TRUE(sizes.has_value());
+  EXPECT_NE(sizes->error.what().find("2 bytes against 3"), std::string::npos)
+      << sizes->error.to_string();
+}
+
+TEST(Collectives, SayThatTheRootOfAShareLeft) {
+  Collectives collectives(two_workers());
+  collectives.add(0, 0, share(1, 2), 100);
+  const auto outcomes = collectives.leave(1);
+  ASSERT_EQ(outcomes.size(), 1U);
+  EXPECT_EQ(outcomes[0].error.code(), Code::kPeerLost);
+  EXPECT_NE(outcomes[0].error.what().find("worker 1 (b:2)"), std::string::npos);
+}
+
 TEST(Collectives, DoNotWaitForWhoLeft) {
   Collectives collectives(two_workers());
   collectives.add(0, 0, {}, 100);
