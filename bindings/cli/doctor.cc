@@ -52,6 +52,7 @@ ExitCode run_doctor(const DoctorOptions& options) {
   append(findings, check_pci(map));
   append(findings, check_gpus(gpus(), map, ports.ok() ? *ports : std::vector<RdmaPort>{},
                               has_module(tree, "nvidia_peermem")));
+  append(findings, check_nccl(system_nccl()));
   append(findings, check_host(tree));
 
   const Verdict verdict{PENSTOCK_VERSION, options.transport, transports.works};

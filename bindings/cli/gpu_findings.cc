@@ -101,4 +101,11 @@ Findings check_gpus(const Result<std::vector<Gpu>>& gpus, const Result<PciMap>& 
   return findings;
 }
 
+Findings check_nccl(const Result<const NcclLibrary*>& library) {
+  const Result<std::string> version = library.ok() ? nccl_version(**library) : library.status();
+  if (!version.ok())
+    return {{"gpu.nccl", Level::kNote, version.status().what(), version.status().hint()}};
+  return {{"gpu.nccl", Level::kOk, "NCCL " + *version + ", for workers with several GPUs", ""}};
+}
+
 }  // namespace penstock::cli

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "bindings/cli/finding.h"
+#include "bindings/devices/nccl_library.h"
 #include "transport/base/status.h"
 #include "transport/hardware/cuda_driver.h"
 #include "transport/hardware/pci_map.h"
@@ -20,5 +21,8 @@ Findings check_pci(const Result<PciMap>& map);
 // The path of each GPU's memory to the card nearest to it. `ports` may be empty.
 Findings check_gpus(const Result<std::vector<Gpu>>& gpus, const Result<PciMap>& map,
                     std::span<const RdmaPort> ports, bool peermem);
+
+// NCCL, for workers with several GPUs.
+Findings check_nccl(const Result<const NcclLibrary*>& library);
 
 }  // namespace penstock::cli

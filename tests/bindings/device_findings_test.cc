@@ -194,5 +194,17 @@ TEST(Doctor, JsonSurvivesBytesThatAreNoText) {
   EXPECT_TRUE(nlohmann::json::accept(json));
 }
 
+TEST(NcclFindings, SayTheVersionOrHowToGetIt) {
+  NcclLibrary library;
+  library.ncclGetVersion = [](int* version) { return *version = 22809, 0; };
+  EXPECT_EQ(finding_of(check_nccl(&library), "gpu.nccl").found,
+            "NCCL 2.28.9, for workers with several GPUs");
+  library.ncclGetVersion = [](int* version) { return *version = 21000, 0; };
+  EXPECT_THAT(finding_of(check_nccl(&library), "gpu.nccl").found, HasSubstr("older than 2.14.0"));
+  const Findings absent = check_nccl(Status(Code::kUnsupported, "no NCCL").with_hint("install it"));
+  EXPECT_EQ(finding_of(absent, "gpu.nccl").level, Level::kNote);
+  EXPECT_EQ(finding_of(absent, "gpu.nccl").fix, "install it");
+}
+
 }  // namespace
 }  // namespace penstock::test

@@ -44,6 +44,10 @@ struct CudaIpcHandle {
   X(cuIpcOpenMemHandle_v2,                                                                       \
     (penstock::CudaAddress * address, penstock::CudaIpcHandle handle, unsigned flags), false)    \
   X(cuIpcCloseMemHandle, (penstock::CudaAddress address), false)                                 \
+  X(cuEventCreate, (void** event, unsigned flags), false)                                        \
+  X(cuEventDestroy_v2, (void* event), false)                                                     \
+  X(cuEventQuery, (void* event), false)                                                          \
+  X(cuEventRecord, (void* event, void* stream), false)                                           \
   X(cuFlushGPUDirectRDMAWrites, (int target, int scope), true)                                   \
   X(cuMemGetHandleForAddressRange,                                                               \
     (void* handle, penstock::CudaAddress address, std::size_t bytes, int type,                   \

@@ -323,6 +323,14 @@ bool FakeCuda::synchronous(std::span<std::byte> buffer) {
   return find(buffer.data())->synchronous;
 }
 
+int FakeCuda::gpu_of(const void* address) {
+  const std::lock_guard lock(mutex_);
+  const Allocation* found = find(static_cast<const std::byte*>(address));
+  return found == nullptr ? -1 : found->gpu;
+}
+
+int FakeCuda::current_gpu() { return contexts.empty() ? -1 : contexts.back(); }
+
 void FakeCuda::fail(const std::string& call, int result) {
   const std::lock_guard lock(mutex_);
   failures_[call] = result;

@@ -57,6 +57,8 @@ class FakeCuda {
   std::span<std::byte> contents(std::span<std::byte> buffer);
   std::vector<std::byte> kernel_reads(std::span<std::byte> buffer);
   bool synchronous(std::span<std::byte> buffer);  // SYNC_MEMOPS was set
+  int gpu_of(const void* address);                // -1: host memory
+  static int current_gpu();                       // of this thread's context; -1: none
 
   // The call of this name answers `result` from now on; 0: it works again.
   void fail(const std::string& call, int result);
