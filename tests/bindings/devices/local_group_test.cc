@@ -201,6 +201,27 @@ TEST(LocalGroup, RefusesWhatCannotBeInWords) {
   EXPECT_TRUE(worker.leave().ok());
 }
 
+TEST(LocalGroup, ALostWorkerEndsTheRoundWithItsName) {
+  JobOptions options;
+  options.workers = 2;
+  Job job(options);
+  SystemClock clock;
+  job.each_worker([&](Rank rank) {
+    auto devices = std::move(HostGroup::create(2)).value();
+    LocalGroup group(job.workers[rank]->worker(), *devices, clock);
+    Replica replica(0, 2, DType::kFloat32);
+    ASSERT_TRUE(group.declare({replica.tensor(Reduce::kSum)}).ok());
+    ASSERT_TRUE(job.workers[rank]->worker().barrier().ok());
+    if (rank == 1) return job.workers[1].reset();
+    ASSERT_TRUE(group.push_pull(0, 1).ok());
+    const Status lost = group.wait(0, 1);
+    EXPECT_EQ(lost.code(), Code::kPeerLost);
+    EXPECT_NE(lost.what().find("key 0 'weights': round 1, "), std::string::npos);
+    EXPECT_NE(lost.what().find("worker 1"), std::string::npos) << lost.to_string();
+    job.workers[0].reset();  // before the buffers that it lent
+  });
+}
+
 // Gradients and parameters in GPU memory, what goes on the wire in memory of the host.
 TEST(LocalGroup, TrainsOverNcclWithBuffersOnTheWireInHostMemory) {
   FakeCuda cuda({{}, {.pci = "0000:18:00.0"}});
