@@ -50,8 +50,19 @@ constexpr std::uint32_t state_planes(UpdateRule rule) {
   }
   return 0;
 }
-inline constexpr std::uint32_t kMaxStatePlanes = 3;
+inline constexpr std::uint32_t kMaxRulePlanes = 3;
+// After the rule's planes comes `seen`, where gradients are compensated for delay.
+inline constexpr std::uint32_t kMaxStatePlanes = kMaxRulePlanes + 1;
 inline constexpr std::uint32_t kUpdateRules = 12;
+
+// How a rule's state planes are kept; `seen` is always float32.
+enum class StateDType : std::uint8_t {
+  kFloat32 = 0,
+  kBfloat16 = 1,  // rounded stochastically: see math/rounding.h
+};
+constexpr std::uint32_t state_bytes(StateDType dtype) {
+  return dtype == StateDType::kFloat32 ? 4 : 2;
+}
 
 inline constexpr float kNoClip = std::numeric_limits<float>::infinity();
 
@@ -60,6 +71,8 @@ inline constexpr float kNoClip = std::numeric_limits<float>::infinity();
 struct Coefficients {
   UpdateRule rule = UpdateRule::kSgd;
   float clip = kNoClip;     // g = g within ±clip, before all that follows; NaN stays NaN
+  float compensation = 0;   // g += compensation·g²·(p − seen); seen = p. 0: there is no `seen`
+  float l1 = 0;             // g += l1·sign(p), sign(0) = 0
   float l2 = 0;             // g += l2·p, before the rule
   float step_gain = 0;      // p += step_gain·(what the rule makes of g)
   float momentum = 0;       // v = momentum·v + velocity_gain·g
@@ -73,8 +86,14 @@ struct Coefficients {
   float inverse_rate = 0;   // ftrl: 1/lr
   float lambda1 = 0;        // ftrl
   float minus_offset = 0;   // ftrl: −c
+  StateDType state_dtype = StateDType::kFloat32;
+  std::uint32_t rounding_key = 0;  // of bf16 state: a hash of the seed and the update's number
 
   friend bool operator==(const Coefficients&, const Coefficients&) = default;
 };
+
+inline std::uint32_t state_planes(const Coefficients& c) {
+  return state_planes(c.rule) + (c.compensation != 0 ? 1 : 0);
+}
 
 }  // namespace penstock

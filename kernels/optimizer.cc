@@ -4,8 +4,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
+
+#include "kernels/math/half.h"
+#include "transport/base/random.h"
 
 namespace penstock {
 namespace {
@@ -128,7 +132,13 @@ Status validate_forms(const OptimizerSpec& spec) {
                               spec.epsilon_form == EpsilonForm::kHat ? "2 (inside)" : "1 (hat)",
                               optimizer_name(spec.kind)));
   if (ftrl_form > 1) return refuse("ftrl_form", ftrl_form, "0 or 1");
+  const auto state_dtype = static_cast<unsigned>(spec.state_dtype);
+  if (state_dtype > 1) return refuse("state_dtype", state_dtype, "0 (fp32) or 1 (bf16)");
   return {};
+}
+
+std::uint32_t rounding_key(std::uint64_t seed, std::uint64_t step) {
+  return static_cast<std::uint32_t>(SeededRandom::mix(SeededRandom::mix(seed + 1) + step));
 }
 
 }  // namespace
@@ -193,11 +203,15 @@ Status validate(const OptimizerSpec& spec) {
       {"lambda2", spec.lambda2, is_rate, kRate},
       {"beta", spec.beta, is_rate, kRate},
       {"initial_accumulator", spec.initial_accumulator, is_rate, kRate},
+      {"l1", spec.l1, is_rate, kRate},
+      {"compensation", spec.compensation, is_rate, kRate},
   };
   for (const Field& field : fields)
     if (!field.allowed(field.value)) return refuse(field.name, field.value, field.rule);
   if (spec.kind == OptimizerKind::kFtrl && !is_positive(spec.learning_rate))
     return refuse("learning_rate", spec.learning_rate, "a normal float32 above 0 for ftrl");
+  if (spec.kind == OptimizerKind::kFtrl && spec.l1 > 0)
+    return refuse("l1", spec.l1, "0 for ftrl, whose L1 penalty is lambda1");
   if (spec.kind == OptimizerKind::kFtrl &&
       (spec.schedule.kind != ScheduleKind::kConstant || spec.schedule.warmup != 0))
     return Status(Code::kInvalidArgument,
@@ -250,12 +264,39 @@ float initial_state(const OptimizerSpec& spec, std::uint32_t plane) {
   return has && plane == 0 ? to_float(spec.initial_accumulator) : 0.0F;
 }
 
+std::uint32_t state_bytes(const OptimizerSpec& spec, std::uint32_t plane) {
+  return plane < state_planes(rule_of(spec)) ? state_bytes(spec.state_dtype) : sizeof(float);
+}
+
+std::uint32_t state_bytes(const OptimizerSpec& spec) {
+  std::uint32_t bytes = 0;
+  for (std::uint32_t plane = 0; plane < state_planes(spec); ++plane)
+    bytes += state_bytes(spec, plane);
+  return bytes;
+}
+
+void initialize_state(const OptimizerSpec& spec, std::uint32_t plane, const float* parameters,
+                      std::size_t count, void* state) {
+  const float initial = initial_state(spec, plane);
+  if (plane >= state_planes(rule_of(spec)))
+    std::copy_n(parameters, count, static_cast<float*>(state));
+  else if (spec.state_dtype == StateDType::kFloat32)
+    std::fill_n(static_cast<float*>(state), count, initial);
+  else
+    std::fill_n(static_cast<std::uint16_t*>(state), count, float_to_bf16(initial));
+}
+
 Coefficients fold(const OptimizerSpec& declared, std::uint64_t step) {
   OptimizerSpec spec = declared;
   spec.learning_rate = learning_rate_at(declared.schedule, declared.learning_rate, step);
   Coefficients c;
   c.rule = rule_of(spec);
   if (spec.clip > 0) c.clip = to_float(spec.clip);
+  c.compensation = to_float(spec.compensation);
+  c.l1 = to_float(spec.l1);
+  c.state_dtype = spec.state_dtype;
+  if (c.state_dtype == StateDType::kBfloat16)
+    c.rounding_key = rounding_key(spec.rounding_seed, step);
   const bool decoupled = is_decoupled(spec.kind);
   c.l2 = decoupled ? 0.0F : to_float(spec.weight_decay);
   c.decay_gain = decoupled ? to_float(-spec.learning_rate * spec.weight_decay) : 0.0F;

@@ -6,6 +6,7 @@
 // some rules; each convention has a name here and the other one is offered too. The rules
 // themselves, with sources and traffic, are in math/optimizers-inl.h.
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -80,6 +81,16 @@ struct OptimizerSpec {
   double beta = 0.0;     // ftrl's β
   double initial_accumulator = 0.0;  // of adagrad's s and ftrl's n
   Schedule schedule;                 // of the learning rate; ftrl takes none
+  // An L1 penalty, added to the gradient as l1·sign(p); ftrl has λ1 instead.
+  double l1 = 0.0;
+  // λ of DC-ASGD, Zheng et al. 2017: g += λ·g²·(p − seen), after the clip and before any penalty.
+  // As in MXNet's DCASGD, `seen` is one state plane for all workers, the parameters before the
+  // last update; at first the initial values.
+  double compensation = 0.0;
+  // Of the rule's planes; bf16 ones are rounded stochastically, by bits that depend on
+  // rounding_seed, the update, the plane and the element. Parameters and `seen` stay float32.
+  StateDType state_dtype = StateDType::kFloat32;
+  std::uint64_t rounding_seed = 0;
 
   friend bool operator==(const OptimizerSpec&, const OptimizerSpec&) = default;
 };
@@ -91,7 +102,7 @@ OptimizerSpec default_optimizer(OptimizerKind kind);
 
 // kInvalidArgument naming the first bad field and its value: a NaN, an infinity, a negative rate, a
 // β, ρ or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form, a
-// form the kind does not have, a rate of 0 or a schedule for ftrl.
+// form the kind does not have, a rate of 0, an L1 penalty or a schedule for ftrl.
 Status validate(const OptimizerSpec& spec);
 
 // "sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad", "rmsprop",
@@ -101,12 +112,23 @@ std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
 UpdateRule rule_of(const OptimizerSpec& spec);
 
-// Float32 arrays that the optimizer keeps between steps; see state_planes(UpdateRule).
-inline std::uint32_t state_planes(const OptimizerSpec& spec) { return state_planes(rule_of(spec)); }
+// Arrays that the optimizer keeps between steps: the rule's, see state_planes(UpdateRule), then
+// `seen` with compensation.
+inline std::uint32_t state_planes(const OptimizerSpec& spec) {
+  return state_planes(rule_of(spec)) + (spec.compensation > 0 ? 1 : 0);
+}
 
-// What a plane holds before the first step: 0, or initial_accumulator in the first plane of adagrad
-// and ftrl.
+// Bytes of an element of a plane, and of one element of all planes.
+std::uint32_t state_bytes(const OptimizerSpec& spec, std::uint32_t plane);
+std::uint32_t state_bytes(const OptimizerSpec& spec);
+
+// What a plane of the rule holds before the first step: 0, or initial_accumulator in the first
+// plane of adagrad and ftrl.
 float initial_state(const OptimizerSpec& spec, std::uint32_t plane);
+
+// Fills a plane, `seen` included, for `count` elements with these initial parameters.
+void initialize_state(const OptimizerSpec& spec, std::uint32_t plane, const float* parameters,
+                      std::size_t count, void* state);
 
 // `step` counts the updates of the slice including this one, from 1. The spec is valid.
 Coefficients fold(const OptimizerSpec& spec, std::uint64_t step);

@@ -31,6 +31,8 @@ constexpr Number kNumbers[] = {
     {"lambda2", &OptimizerSpec::lambda2},
     {"beta", &OptimizerSpec::beta},
     {"initial_accumulator", &OptimizerSpec::initial_accumulator},
+    {"l1", &OptimizerSpec::l1},
+    {"compensation", &OptimizerSpec::compensation},
 };
 
 struct ScheduleNumber {
@@ -85,6 +87,11 @@ const std::vector<Choice>& choices() {
       {"centred",
        {"0", "1"},
        [](OptimizerSpec& spec, std::size_t word) { spec.centred = word == 1; }},
+      {"state_dtype",
+       {"fp32", "bf16"},
+       [](OptimizerSpec& spec, std::size_t word) {
+         spec.state_dtype = static_cast<StateDType>(word);
+       }},
   };
   return all;
 }
@@ -97,7 +104,7 @@ std::string known_fields() {
   for (const ScheduleNumber& number : kScheduleNumbers) names.push_back(number.name);
   for (const Count& count : kCounts) names.push_back(count.name);
   for (const Choice& choice : choices()) names.push_back(choice.name);
-  names.insert(names.end(), {"boundaries", "multipliers"});
+  names.insert(names.end(), {"boundaries", "multipliers", "rounding_seed"});
   return fmt::format("known: {}", fmt::join(names, ", "));
 }
 
@@ -138,6 +145,7 @@ Status set_field(OptimizerSpec& spec, std::string_view name, std::string_view va
     if (number.name == name) return set_number(name, value, schedule.*number.member);
   for (const Count& count : kCounts)
     if (count.name == name) return set_number(name, value, schedule.*count.member);
+  if (name == "rounding_seed") return set_number(name, value, spec.rounding_seed);
   if (name == "boundaries")
     return set_list(name, value, schedule.boundary_count, schedule.boundaries);
   if (name == "multipliers")

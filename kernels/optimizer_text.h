@@ -7,6 +7,7 @@
 //   rmsprop:rho=0.9,momentum=0.9,centred=1,epsilon_form=inside
 //   adamw:schedule=cosine,period=1000,warmup=100
 //   sgd:schedule=piecewise,boundaries=100/200,multipliers=0.1/0.01
+//   adamw:state_dtype=bf16,rounding_seed=7,l1=1e-5
 
 #include <string>
 #include <string_view>
@@ -17,8 +18,9 @@
 namespace penstock {
 
 // The names are those of OptimizerSpec's fields. momentum_form is velocity or scaled_velocity,
-// epsilon_form outside, hat or inside, ftrl_form mcmahan or doubled, centred 0 or 1, schedule one
-// of schedule_name(), boundaries and multipliers lists of as many numbers; all others are numbers.
+// epsilon_form outside, hat or inside, ftrl_form mcmahan or doubled, centred 0 or 1, state_dtype
+// fp32 or bf16, schedule one of schedule_name(), boundaries and multipliers lists of as many
+// numbers; all others are numbers.
 // kInvalidArgument naming what is unknown, not a number, said twice or out of range.
 Result<OptimizerSpec> parse_optimizer_spec(std::string_view text);
 

@@ -20,14 +20,18 @@ namespace penstock {
 struct KernelTable {
   const char* target;  // "scalar", or Highway's name of the instruction set: "AVX2", "AVX3", "NEON"
 
-  // One round of one slice; see UpdateArgs. `coefficients` come from fold().
-  void (*update)(const Coefficients& coefficients, const UpdateArgs& args);
+  // One round of one slice; see UpdateArgs. `coefficients` come from fold(). False when some
+  // element of the scaled sum was a NaN or an infinity; the update happened all the same.
+  bool (*update)(const Coefficients& coefficients, const UpdateArgs& args);
 
   // Rounds [count] floats to the wire dtype, to nearest even; overflow gives ±inf.
   void (*encode)(const float* values, void* wire, DType dtype, std::size_t count);
 
   // Exact.
   void (*decode)(const void* wire, DType dtype, float* values, std::size_t count);
+
+  // True when none of [count] values is a NaN or an infinity. Reads each once.
+  bool (*finite)(const void* values, DType dtype, std::size_t count);
 };
 
 // Every table this CPU can run, worst first; the first is "scalar", the plain reference.

@@ -30,8 +30,7 @@ std::uint64_t read_array(const void* array, std::size_t bytes) {
 }  // namespace
 
 std::size_t read_bytes(const Shape& shape) {
-  return shape.workers * dtype_bytes(shape.dtype) + sizeof(float) +
-         sizeof(float) * state_planes(shape.optimizer);
+  return shape.workers * dtype_bytes(shape.dtype) + sizeof(float) + state_bytes(shape.optimizer);
 }
 
 std::size_t wire_bytes(const Shape& shape) {
@@ -56,7 +55,7 @@ Status Workload::allocate() {
   for (std::uint32_t w = 0; w < shape_.workers; ++w)
     PENSTOCK_RETURN_IF_ERROR(add(gradients_, dtype_bytes(shape_.dtype)));
   for (std::uint32_t s = 0; s < state_planes(shape_.optimizer); ++s)
-    PENSTOCK_RETURN_IF_ERROR(add(state_, sizeof(float)));
+    PENSTOCK_RETURN_IF_ERROR(add(state_, state_bytes(shape_.optimizer, s)));
   PENSTOCK_ASSIGN_OR_RETURN(parameters_, HostMemory::allocate(shape_.elements * sizeof(float)));
   PENSTOCK_ASSIGN_OR_RETURN(wire_, HostMemory::allocate(shape_.elements * wire_bytes(shape_)));
   PENSTOCK_ASSIGN_OR_RETURN(sum_, HostMemory::allocate(shape_.elements * sizeof(float)));
@@ -74,7 +73,8 @@ void Workload::fill() {
   }
   initialize(values, shape_.workers, 0, {parameters_.as<float>(), shape_.elements});
   for (std::uint32_t s = 0; s < state_.size(); ++s)
-    std::fill_n(state_[s].as<float>(), shape_.elements, initial_state(shape_.optimizer, s));
+    initialize_state(shape_.optimizer, s, parameters_.as<float>(), shape_.elements,
+                     state_[s].as<std::byte>());
   std::memset(wire_.bytes().data(), 0, wire_.bytes().size());
   std::memset(socket_.bytes().data(), 0, socket_.bytes().size());
 }
@@ -82,9 +82,10 @@ void Workload::fill() {
 UpdateArgs Workload::arguments(Range range) {
   UpdateArgs args;
   args.parameters = parameters_.as<float>() + range.first;
-  for (std::size_t s = 0; s < state_.size(); ++s)
-    args.state[s] = state_[s].as<float>() + range.first;
+  for (std::uint32_t s = 0; s < state_.size(); ++s)
+    args.state[s] = state_[s].as<std::byte>() + range.first * state_bytes(shape_.optimizer, s);
   args.count = range.count;
+  args.first_element = range.first;
   args.scale = 1.0F / static_cast<float>(shape_.workers);
   return args;
 }
@@ -137,14 +138,15 @@ void Workload::separate(const KernelTable& kernels, Range range) {
 
 bool Workload::has_cpu_adam() const {
   return coefficients_.rule == UpdateRule::kAdamW && shape_.workers == 1 &&
-         shape_.dtype == DType::kFloat32;
+         shape_.dtype == DType::kFloat32 && coefficients_.state_dtype == StateDType::kFloat32;
 }
 
 void Workload::cpu_adam(Range range) {
   CHECK(has_cpu_adam());
   const UpdateArgs args = arguments(range);
   cpu_adam_shape(coefficients_, {static_cast<const float*>(gradient(0, range)), args.parameters,
-                                 args.state[0], args.state[1], range.count});
+                                 static_cast<float*>(args.state[0]),
+                                 static_cast<float*>(args.state[1]), range.count});
 }
 
 std::vector<Workload::Stream> Workload::streams(Range range) const {
@@ -153,7 +155,8 @@ std::vector<Workload::Stream> Workload::streams(Range range) const {
     streams.push_back({memory.as<std::byte>() + range.first * element_bytes, element_bytes});
   };
   add(parameters_, sizeof(float));
-  for (const HostMemory& state : state_) add(state, sizeof(float));
+  for (std::uint32_t s = 0; s < state_.size(); ++s)
+    add(state_[s], state_bytes(shape_.optimizer, s));
   for (const HostMemory& gradient : gradients_) add(gradient, dtype_bytes(shape_.dtype));
   return streams;
 }

@@ -69,9 +69,9 @@ Result<double> measure_shm_ceiling(const Plan& plan, std::uint64_t bytes) {
       measure_memory_ceiling(std::min(job.servers * job.lanes, read_environment().cores_allowed),
                              std::max<std::uint64_t>(bytes, std::uint64_t{256} << 20)));
   const ExchangeOptions& exchange = plan.exchange;
-  const double master_ratio = 4.0 / static_cast<double>(dtype_bytes(exchange.tensors.dtype));
-  const double moved =
-      2.0 * job.workers + 2 * master_ratio * (1 + state_planes(exchange.tensors.optimizer));
+  const double kept_ratio = (4.0 + state_bytes(exchange.tensors.optimizer)) /
+                            static_cast<double>(dtype_bytes(exchange.tensors.dtype));
+  const double moved = 2.0 * job.workers + 2 * kept_ratio;
   const double loaded = std::max(1.0, 1.0 * job.workers / job.servers);
   return loaded * 2 * memory.copy_GBps / moved;  // a copy moves every byte twice
 }

@@ -105,8 +105,8 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
   fill(wire.data(), options_.dtype, count,
        [&](std::uint64_t i) { return pattern_initial(key, begin + i); });
   reference().decode(wire.data(), options_.dtype, parameters.data(), count);
-  for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane)
-    state[plane].fill(initial_state(options_.optimizer, plane));
+  for (std::uint32_t plane = 0; plane < state_planes(options_.optimizer); ++plane)
+    initialize_state(options_.optimizer, plane, parameters.data(), count, state[plane].data());
   for (Round r = 1; r <= round; ++r) {
     for (Rank worker = 0; worker < workers_; ++worker) {
       fill(gradients[worker].data(), options_.dtype, count,
@@ -122,6 +122,7 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
       args.state[plane] = state[plane].data();
     args.wire = wire.data();
     args.count = count;
+    args.first_element = begin;
     args.scale = options_.reduce == Reduce::kMean ? 1.0F / static_cast<float>(workers_) : 1.0F;
     reference().update(fold(options_.optimizer, r), args);
   }

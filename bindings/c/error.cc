@@ -19,6 +19,7 @@ static_assert(PENSTOCK_INVALID_ARGUMENT == static_cast<int>(Code::kInvalidArgume
 static_assert(PENSTOCK_TIMEOUT == static_cast<int>(Code::kTimeout));
 static_assert(PENSTOCK_ACCESS == static_cast<int>(Code::kAccess));
 static_assert(PENSTOCK_SYSTEM == static_cast<int>(Code::kSystem));
+static_assert(PENSTOCK_NOT_FINITE == static_cast<int>(Code::kNotFinite));
 
 }  // namespace
 

@@ -63,7 +63,8 @@ typedef enum penstock_status {
   PENSTOCK_EXHAUSTED = 12,       /* a queue, a limit or memory is full */
   PENSTOCK_UNSUPPORTED = 13,     /* not available here */
   PENSTOCK_CANCELLED = 14,       /* ended because the owner closed or left */
-  PENSTOCK_SYSTEM = 15           /* the operating system refused */
+  PENSTOCK_SYSTEM = 15,          /* the operating system refused */
+  PENSTOCK_NOT_FINITE = 16       /* a NaN or an infinity in a gradient ended the round */
 } penstock_status;
 
 /* "timeout", "peer lost", …; "unknown status" for other numbers. */
@@ -112,6 +113,9 @@ PENSTOCK_API void penstock_options_destroy(penstock_options* options);
  * optimizer    "sgd", "adamw:learning_rate=0.001,beta2=0.95", …   sgd
  * reduce       mean, sum                                          mean
  * priority     an integer; higher goes first                      0
+ * not_finite   a gradient with a NaN or an infinity: accept; skip   accept
+ *              that worker this round; or fail the round for all
+ * gradient_scale   a factor on the sum or mean, above 0           1
  * initial      worker0: its parameter buffer; or "zeros", "constant:A", "uniform:A,B,SEED",
  *              "normal:MEAN,DEVIATION,SEED" on the servers        worker0
  */

@@ -79,7 +79,7 @@ Result<Array> array_from(const std::string& name, const DLTensor& tensor) {
 }
 
 template <std::size_t N>
-Status parse_numbers(std::string_view text, std::array<double, N>& numbers) {
+Status parse_numbers(std::string_view name, std::string_view text, std::array<double, N>& numbers) {
   const char* at = text.data();
   const char* const end = at + text.size();
   for (std::size_t i = 0; i < N; ++i) {
@@ -87,7 +87,7 @@ Status parse_numbers(std::string_view text, std::array<double, N>& numbers) {
     const bool last = i + 1 == N;
     if (error != std::errc() || (last ? stop != end : stop == end || *stop != ','))
       return {Code::kInvalidArgument,
-              fmt::format("initial \"{}\" needs {} numbers with commas between", text, N)};
+              fmt::format("{} \"{}\" needs {} numbers with commas between", name, text, N)};
     at = stop + 1;
   }
   return {};
@@ -105,11 +105,11 @@ Status set_initial(Tensor& tensor, std::string_view value) {
   if (kind == "zeros" && rest.empty()) {
   } else if (kind == "constant") {
     std::array<double, 1> numbers{};
-    PENSTOCK_RETURN_IF_ERROR(parse_numbers(rest, numbers));
+    PENSTOCK_RETURN_IF_ERROR(parse_numbers("initial", rest, numbers));
     initializer = {InitializerSpec::kConstant, numbers[0], 0, 0};
   } else if (kind == "uniform" || kind == "normal") {
     std::array<double, 3> numbers{};
-    PENSTOCK_RETURN_IF_ERROR(parse_numbers(rest, numbers));
+    PENSTOCK_RETURN_IF_ERROR(parse_numbers("initial", rest, numbers));
     if (!(numbers[2] >= 0 && numbers[2] < 9007199254740992.0))  // 2^53: whole numbers are exact
       return {Code::kInvalidArgument, fmt::format("initial \"{}\": the seed is no seed", value)};
     initializer = {kind == "normal" ? InitializerSpec::kNormal : InitializerSpec::kUniform,
@@ -163,12 +163,22 @@ Status set_tensor(Tensor& tensor, std::string_view name, std::string_view value)
                               parse_whole(name, value, std::numeric_limits<std::int32_t>::min(),
                                           std::numeric_limits<std::int32_t>::max()));
     spec.priority = static_cast<std::int32_t>(priority);
+  } else if (name == "not_finite") {
+    const std::optional<NotFinite> policy = parse_not_finite(value);
+    if (!policy)
+      return {Code::kInvalidArgument,
+              fmt::format("not_finite is \"{}\", but must be accept, skip or fail", value)};
+    spec.not_finite = *policy;
+  } else if (name == "gradient_scale") {
+    std::array<double, 1> scale{};
+    PENSTOCK_RETURN_IF_ERROR(parse_numbers(name, value, scale));
+    spec.gradient_scale = scale[0];
   } else if (name == "initial") {
     return set_initial(tensor, value);
   } else {
     return {Code::kNotFound,
             fmt::format("no property \"{}\" of a tensor; known: name, optimizer, reduce, priority, "
-                        "initial",
+                        "not_finite, gradient_scale, initial",
                         name)};
   }
   return {};

@@ -111,7 +111,11 @@ WorkerNode::~WorkerNode() {
   if (parts_) parts_->stop_threads();
 }
 
-std::vector<Counter> WorkerNode::counters() const { return parts_->device->counters(); }
+std::vector<Counter> WorkerNode::counters() const {
+  std::vector<Counter> counters = parts_->device->counters();
+  counters.push_back({"engine.not_finite", worker_->not_finite()});
+  return counters;
+}
 
 Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options) {
   std::unique_ptr<WorkerNode> node(new WorkerNode());
@@ -141,7 +145,14 @@ ServerNode::~ServerNode() {
   if (parts_) parts_->stop_threads();
 }
 
-std::vector<Counter> ServerNode::counters() const { return parts_->device->counters(); }
+std::vector<Counter> ServerNode::counters() const {
+  std::vector<Counter> counters = parts_->device->counters();
+  counters.push_back({"engine.not_finite", server_->not_finite()});
+  for (Rank worker = 0; worker < kMaxJobWorkers; ++worker)
+    if (const std::uint64_t slices = server_->not_finite_from(worker); slices != 0)
+      counters.push_back({fmt::format("engine.not_finite_from_worker_{}", worker), slices});
+  return counters;
+}
 
 Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options,
                                                       const KernelTable* kernels) {

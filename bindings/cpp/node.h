@@ -52,7 +52,8 @@ class WorkerNode {
   static Result<std::unique_ptr<WorkerNode>> start(const NodeOptions& options);
   ~WorkerNode();  // without leave() before, the others take this for a death
   Worker& worker() { return *worker_; }
-  std::vector<Counter> counters() const;  // of its data, by rail: Device::counters()
+  // Of its data, by rail: Device::counters(); "engine.not_finite": Worker::not_finite().
+  std::vector<Counter> counters() const;
 
  private:
   WorkerNode();
@@ -67,6 +68,7 @@ class ServerNode {
                                                    const KernelTable* kernels = nullptr);
   ~ServerNode();
   Server& server() { return *server_; }
+  // As the worker's, and "engine.not_finite_from_worker_3" for each whose gradients were not.
   std::vector<Counter> counters() const;
   // Until the job is over or the deadline (on SystemClock) has passed (kTimeout).
   Status wait(TimeNs deadline_ns);

@@ -30,8 +30,17 @@ enum class SliceKind : std::uint8_t {
   kInPlace = 2,  // worker → server: a gradient, to be read where it is (no bytes)
   kMapped = 3,   // server → worker: the gradients of this slice's key can be pushed in place
   kCopy = 4,     // server → worker: this one cannot; copy it
-  kLanded = 15,  // either way: no slice, but a large open message; the low bits of its sequence
+  // worker → server: a gradient with a NaN or an infinity in it (no bytes). Every slice of the key
+  // says so, wherever the value is, so that the whole tensor is treated alike.
+  kNotFinite = 5,
+  kRoundFailed = 6,  // server → worker: parameters, those from before: the round changed nothing
+  kLanded = 15,      // either way: no slice, but a large open message; the low bits of its sequence
 };
+
+// What workers say of their part in a round.
+constexpr bool is_push(SliceKind kind) {
+  return kind <= SliceKind::kInPlace || kind == SliceKind::kNotFinite;
+}
 
 struct Immediate {
   SliceKind kind = SliceKind::kData;

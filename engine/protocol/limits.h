@@ -24,6 +24,9 @@ inline constexpr std::uint32_t kMaxSlicesPerLane = 1U << 24;
 inline constexpr std::uint64_t kMaxElements = std::uint64_t{1}
                                               << 40;  // of one tensor: 4 TiB of fp32
 inline constexpr std::size_t kMaxDimensions = 16;
+// Divided by any number of workers these are still normal floats.
+inline constexpr double kMinGradientScale = 0x1p-120, kMaxGradientScale = 0x1p120;
+static_assert(0x1p-120 / kMaxJobWorkers >= 0x1p-126);
 inline constexpr std::size_t kMaxNameBytes = 256;
 // One declaration takes about 300 bytes on the wire; 16 MiB frames hold 50,000.
 inline constexpr std::size_t kMaxDeclarationsPerCall = 20'000;

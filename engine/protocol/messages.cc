@@ -110,7 +110,7 @@ std::unique_ptr<wire::ErrorT> to_wire(const Status& status) {
 Status from_wire(const std::unique_ptr<wire::ErrorT>& error) {
   if (!error || error->code == 0) return {};
   const Code code =
-      in_range(error->code, Code::kSystem) ? static_cast<Code>(error->code) : Code::kProtocol;
+      in_range(error->code, Code::kNotFinite) ? static_cast<Code>(error->code) : Code::kProtocol;
   return Status(code, error->what).with_peer(error->peer).with_hint(error->hint);
 }
 
@@ -179,6 +179,8 @@ std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
   out->reduce = static_cast<std::uint8_t>(spec.reduce);
   out->priority = spec.priority;
   out->from_worker_0 = spec.from_worker_0;
+  out->not_finite = static_cast<std::uint8_t>(spec.not_finite);
+  out->gradient_scale = spec.gradient_scale;
   out->optimizer = to_wire(spec.optimizer);
   out->initializer = std::make_unique<wire::InitializerT>();
   out->initializer->kind = static_cast<std::uint8_t>(spec.initializer.kind);
@@ -190,8 +192,9 @@ std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
 
 Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& in) {
   if (!in || !in_range(in->gradient_dtype, DType::kBfloat16) ||
-      !in_range(in->parameter_dtype, DType::kBfloat16) || !in_range(in->reduce, Reduce::kMean))
-    return malformed("a declaration with an unknown dtype or reduction");
+      !in_range(in->parameter_dtype, DType::kBfloat16) || !in_range(in->reduce, Reduce::kMean) ||
+      !in_range(in->not_finite, NotFinite::kFail))
+    return malformed("a declaration with an unknown dtype, reduction or policy");
   Declaration out;
   out.key = in->key;
   out.spec.name = in->name;
@@ -201,6 +204,8 @@ Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& in) {
   out.spec.reduce = static_cast<Reduce>(in->reduce);
   out.spec.priority = in->priority;
   out.spec.from_worker_0 = in->from_worker_0;
+  out.spec.not_finite = static_cast<NotFinite>(in->not_finite);
+  out.spec.gradient_scale = in->gradient_scale;
   PENSTOCK_ASSIGN_OR_RETURN(out.spec.optimizer, from_wire(in->optimizer));
   PENSTOCK_ASSIGN_OR_RETURN(out.spec.initializer, initializer_from_wire(in->initializer));
   PENSTOCK_RETURN_IF_ERROR(validate(out));

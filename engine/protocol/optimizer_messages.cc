@@ -74,6 +74,10 @@ std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec) {
   out->beta = spec.beta;
   out->initial_accumulator = spec.initial_accumulator;
   out->clip = spec.clip;
+  out->l1 = spec.l1;
+  out->compensation = spec.compensation;
+  out->state_dtype = static_cast<std::uint8_t>(spec.state_dtype);
+  out->rounding_seed = spec.rounding_seed;
   out->schedule = to_wire(spec.schedule);
   return out;
 }
@@ -99,6 +103,10 @@ Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
   out.beta = in->beta;
   out.initial_accumulator = in->initial_accumulator;
   out.clip = in->clip;
+  out.l1 = in->l1;
+  out.compensation = in->compensation;
+  PENSTOCK_RETURN_IF_ERROR(read_enum(in->state_dtype, StateDType::kBfloat16, out.state_dtype));
+  out.rounding_seed = in->rounding_seed;
   PENSTOCK_ASSIGN_OR_RETURN(out.schedule, from_wire(in->schedule));
   return out;
 }

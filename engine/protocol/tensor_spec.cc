@@ -10,6 +10,38 @@
 #include "engine/protocol/limits.h"
 
 namespace penstock {
+namespace {
+
+constexpr std::string_view kNotFiniteNames[] = {"accept", "skip", "fail"};
+
+std::string difference(const OptimizerSpec& a, const OptimizerSpec& b) {
+  if (a.kind != b.kind)
+    return fmt::format("optimizer {} against {}", optimizer_name(a.kind), optimizer_name(b.kind));
+  if (a.l1 != b.l1) return fmt::format("the optimizer's l1 {} against {}", a.l1, b.l1);
+  if (a.compensation != b.compensation)
+    return fmt::format("the optimizer's compensation {} against {}", a.compensation,
+                       b.compensation);
+  if (a.state_dtype != b.state_dtype)
+    return fmt::format("optimizer state of {} against {} bytes", state_bytes(a.state_dtype),
+                       state_bytes(b.state_dtype));
+  if (a.rounding_seed != b.rounding_seed)
+    return fmt::format("the optimizer's rounding_seed {} against {}", a.rounding_seed,
+                       b.rounding_seed);
+  return a == b ? "" : "the optimizer's options";
+}
+
+}  // namespace
+
+std::string_view not_finite_name(NotFinite policy) {
+  const auto index = static_cast<std::size_t>(policy);
+  return index < std::size(kNotFiniteNames) ? kNotFiniteNames[index] : "?";
+}
+
+std::optional<NotFinite> parse_not_finite(std::string_view name) {
+  for (std::size_t i = 0; i < std::size(kNotFiniteNames); ++i)
+    if (name == kNotFiniteNames[i]) return static_cast<NotFinite>(i);
+  return std::nullopt;
+}
 
 std::uint64_t TensorSpec::elements() const {
   std::uint64_t product = 1;
@@ -45,6 +77,12 @@ Status validate(const Declaration& declaration) {
       return invalid(fmt::format("shape {} has more than {} elements", spec.shape, kMaxElements));
     product *= dimension;
   }
+  if (spec.not_finite > NotFinite::kFail)
+    return invalid(fmt::format("not_finite is {}, but must be 0 (accept), 1 (skip) or 2 (fail)",
+                               static_cast<unsigned>(spec.not_finite)));
+  if (!(spec.gradient_scale >= kMinGradientScale && spec.gradient_scale <= kMaxGradientScale))
+    return invalid(fmt::format("gradient_scale is {}, but must be from {} to {}",
+                               spec.gradient_scale, kMinGradientScale, kMaxGradientScale));
   if (Status status = validate(spec.optimizer); !status.ok()) return invalid(status.what());
   if (Status status = validate(spec.initializer); !status.ok()) return invalid(status.what());
   return {};
@@ -58,11 +96,13 @@ std::string difference(const TensorSpec& a, const TensorSpec& b) {
   if (a.parameter_dtype != b.parameter_dtype)
     return fmt::format("parameter dtype {} against {}", dtype_name(a.parameter_dtype),
                        dtype_name(b.parameter_dtype));
-  if (a.optimizer.kind != b.optimizer.kind)
-    return fmt::format("optimizer {} against {}", optimizer_name(a.optimizer.kind),
-                       optimizer_name(b.optimizer.kind));
-  if (!(a.optimizer == b.optimizer)) return "the optimizer's options";
+  if (std::string words = difference(a.optimizer, b.optimizer); !words.empty()) return words;
   if (a.reduce != b.reduce) return "sum against mean";
+  if (a.not_finite != b.not_finite)
+    return fmt::format("not_finite {} against {}", not_finite_name(a.not_finite),
+                       not_finite_name(b.not_finite));
+  if (a.gradient_scale != b.gradient_scale)
+    return fmt::format("gradient_scale {} against {}", a.gradient_scale, b.gradient_scale);
   if (a.name != b.name) return fmt::format("name '{}' against '{}'", a.name, b.name);
   if (a.priority != b.priority)
     return fmt::format("priority {} against {}", a.priority, b.priority);

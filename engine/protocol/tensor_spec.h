@@ -5,7 +5,9 @@
 // What all workers must say alike about a key, and what a server needs to know of it.
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/protocol/types.h"
@@ -18,6 +20,17 @@ namespace penstock {
 
 enum class Reduce : std::uint8_t { kSum, kMean };  // mean: sum × 1/(live workers)
 
+// What becomes of a round to which a worker brings a gradient with a NaN or an infinity in it.
+// Unless it accepts them the worker reads its gradient through before it pushes. Counted and logged
+// in all three.
+enum class NotFinite : std::uint8_t {
+  kAccept,  // it is summed like any other; servers notice it in the sum
+  kSkip,    // it counts as "nothing this round", for the whole key; a mean still divides by all
+  kFail,    // nobody's counts: parameters and state stay, every worker's wait() is kNotFinite
+};
+std::string_view not_finite_name(NotFinite policy);  // "accept", "skip", "fail"
+std::optional<NotFinite> parse_not_finite(std::string_view name);
+
 struct TensorSpec {
   std::string name;                         // for people and errors; may be empty
   std::vector<std::uint64_t> shape;         // every dimension ≥ 1
@@ -28,6 +41,8 @@ struct TensorSpec {
   std::int32_t priority = 0;    // higher goes first among slices that are ready
   bool from_worker_0 = true;    // initial values: worker 0's parameter buffer, or …
   InitializerSpec initializer;  // … computed by the servers from a seed
+  NotFinite not_finite = NotFinite::kAccept;
+  double gradient_scale = 1;  // on the sum or mean; 1/s for losses that were multiplied by s
   bool operator==(const TensorSpec&) const = default;
 
   std::uint64_t elements() const;

@@ -19,10 +19,9 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   self->placement_ = placement;
   self->storage_ = lay_out(batch, placement);
   self->lent.resize(memory.workers());
+  self->not_finite.resize(placement.slices.size());
   for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, 0, {}});
   for (const SlicePlace& place : placement.slices) {
-    const TensorSpec& spec = batch[place.declaration].spec;
-    self->planes_ = std::max(self->planes_, state_planes(spec.optimizer));
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;
   }
@@ -31,7 +30,7 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
 }
 
 Status LaneTables::take_memory(LaneMemory& memory) {
-  const std::uint64_t array_bytes = (1 + planes_) * storage_.elements * sizeof(float);
+  const std::uint64_t array_bytes = storage_.elements * sizeof(float) + storage_.state_bytes;
   PENSTOCK_ASSIGN_OR_RETURN(arrays_, memory.parameters().allocate(array_bytes));
   PENSTOCK_ASSIGN_OR_RETURN(wire_, memory.parameters().allocate(storage_.wire_bytes));
   slots_.resize(memory.workers());
@@ -56,7 +55,7 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 }
 
 std::uint64_t LaneTables::memory_bytes() const {
-  return (1 + planes_) * storage_.elements * sizeof(float) + storage_.wire_bytes +
+  return storage_.elements * sizeof(float) + storage_.state_bytes + storage_.wire_bytes +
          slots_.size() * placement_.slots_bytes;
 }
 

@@ -43,8 +43,8 @@ class LaneTables {
   const std::vector<KeyTable>& keys() const { return keys_; }
 
   float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
-  float* state(const SliceStorage& at, std::uint32_t plane) const {
-    return arrays() + (plane + 1) * storage_.elements + at.first;
+  void* state(const SliceStorage& at, std::uint32_t plane) const {
+    return arrays_.bytes().data() + storage_.elements * sizeof(float) + at.state[plane];
   }
   // The copy that workers receive: the masters themselves for float32.
   void* wire(const SliceStorage& at, DType dtype) const;
@@ -77,6 +77,9 @@ class LaneTables {
            from.gradients[place.declaration].offset + place.elements.begin * element_bytes;
   }
 
+  // Slices whose last sum was not finite, [index]: the updater sets it, the lane takes it back.
+  std::vector<std::uint8_t> not_finite;
+
   std::uint64_t memory_bytes() const;  // parameters, state, outgoing copies and slots
 
  private:
@@ -88,8 +91,7 @@ class LaneTables {
   LanePlacement placement_;
   LaneStorage storage_;
   std::vector<KeyTable> keys_;
-  std::uint32_t planes_ = 0;      // state planes of the greediest optimizer of the batch
-  SlabRange arrays_;              // float[1 + planes_][storage_.elements]
+  SlabRange arrays_;              // masters, then state
   SlabRange wire_;                // empty where all parameters are float32
   std::vector<SlabRange> slots_;  // [worker]
 };

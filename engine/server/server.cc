@@ -89,6 +89,18 @@ std::uint64_t Server::gradients_in_place() const {
   return sum;
 }
 
+std::uint64_t Server::not_finite() const {
+  std::uint64_t sum = 0;
+  for (const auto& lane : lanes_) sum += lane->stats().not_finite.load();
+  return sum;
+}
+
+std::uint64_t Server::not_finite_from(Rank worker) const {
+  std::uint64_t sum = 0;
+  for (const auto& lane : lanes_) sum += lane->stats().not_finite_from[worker].load();
+  return sum;
+}
+
 std::uint32_t Server::live_workers() const {
   return static_cast<std::uint32_t>(std::count_if(worker_links_.begin(), worker_links_.end(),
                                                   [](const WorkerLink& w) { return !w.gone; }));

@@ -69,6 +69,9 @@ class Server final : public Loop, private LinkHandler {
   std::uint64_t memory_bytes() const;
   std::uint64_t registered_bytes() const;    // of the slabs they lie in
   std::uint64_t gradients_in_place() const;  // read where the workers have them, so far
+  // Slices with a gradient or a sum that was not finite; those of one worker's gradients.
+  std::uint64_t not_finite() const;
+  std::uint64_t not_finite_from(Rank worker) const;
   const std::vector<std::unique_ptr<ServerLane>>& lanes() const { return lanes_; }
 
  private:

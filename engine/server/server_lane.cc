@@ -132,10 +132,12 @@ void ServerLane::on_immediate(Rank worker, std::uint32_t bits) {
   if (!knows(immediate.slice, worker)) take_commands();
   if (!knows(immediate.slice, worker))
     return violate(worker, "no such slice, or its buffers were not lent", immediate.slice);
-  if (immediate.kind > SliceKind::kInPlace)
-    return violate(worker, "no such kind of immediate", bits);
+  if (!is_push(immediate.kind)) return violate(worker, "no such kind of immediate", bits);
   ServerSlice& slice = slices_[immediate.slice];
   const Round round = expand_round(slice.round.round(), immediate.round_low);
+  if (immediate.kind == SliceKind::kNotFinite &&
+      (round == 0 || declaration(slice).spec.not_finite == NotFinite::kAccept))
+    return violate(worker, "not finite, where its key takes all gradients", bits);
   if (immediate.kind == SliceKind::kInPlace) {
     // A worker may have heard kMapped of a key that had this index before.
     const std::uint32_t declaration = slice.tables->placement().slices[slice.index].declaration;
@@ -160,7 +162,9 @@ void ServerLane::update_while_full(std::uint32_t index) {
   while (!slice.updating && slice.round.full(live_)) {
     slice.updating = true;
     slice.in_place = slice.round.in_place();
-    if (!updater_->start({*slice.tables, index, slice.index, slice.round.round(),
+    slice.failed = has_failed(slice);
+    if (!slice.failed &&
+        !updater_->start({*slice.tables, index, slice.index, slice.round.round(),
                           slice.round.contributors(live_), slice.in_place,
                           static_cast<std::uint32_t>(std::popcount(live_)), workers_}))
       return;
@@ -171,8 +175,11 @@ void ServerLane::update_while_full(std::uint32_t index) {
 void ServerLane::finish_update(std::uint32_t index) {
   ServerSlice& slice = slices_[index];
   slice.updating = false;
-  count(stats_.updates, 1);
-  count(stats_.in_place, static_cast<std::uint64_t>(std::popcount(slice.in_place)));
+  note_not_finite(index);
+  if (!slice.failed) {
+    count(stats_.updates, 1);
+    count(stats_.in_place, static_cast<std::uint64_t>(std::popcount(slice.in_place)));
+  }
   slice.round.retire();
   for (Rank worker = 0; worker < workers_; ++worker)
     if ((live_ >> worker & 1U) != 0) answer(index, worker);
@@ -211,7 +218,8 @@ bool ServerLane::post_answer(std::uint32_t index, Rank worker) {
   work.opcode = Opcode::kWrite;
   work.has_immediate = true;
   work.unordered = true;  // see immediate.h
-  work.immediate = encode_immediate(SliceKind::kData, slice.round.round() - 1, index);
+  work.immediate = encode_immediate(slice.failed ? SliceKind::kRoundFailed : SliceKind::kData,
+                                    slice.round.round() - 1, index);
   work.tag = index;
   work.local = &slice.tables->outgoing(spec.parameter_dtype);
   work.local_offset = slice.tables->outgoing_offset(at, spec.parameter_dtype);
@@ -316,7 +324,7 @@ void ServerLane::handle(AddTables& add) {
   for (std::uint32_t i = 0; i < places.size(); ++i) {
     if (places[i].slice >= slices_.size()) slices_.resize(places[i].slice + 1);
     CHECK(slices_[places[i].slice].tables == nullptr, "slice {} is taken", places[i].slice);
-    slices_[places[i].slice] = {add.tables.get(), i, false, 0, {}};
+    slices_[places[i].slice] = {add.tables.get(), i, false, 0, false, {}};
   }
   // A slice waits at most once per worker, twice while a new round overtakes a resumed answer.
   for (Peer& peer : peers_) peer.waiting.reserve(4 * slices_.size());

@@ -10,10 +10,12 @@
 // the server's control loop, which is the only other thread that touches a lane.
 // No lock, allocation, log or blocking call on the normal path of run_once().
 
+#include <array>
 #include <memory>
 #include <variant>
 #include <vector>
 
+#include "engine/protocol/limits.h"
 #include "engine/runtime/loop.h"
 #include "engine/runtime/message_inbox.h"
 #include "engine/runtime/waker.h"
@@ -75,6 +77,10 @@ struct ServerLaneStats {  // written by the lane, read by anyone
   std::atomic<std::uint64_t> duplicates{0};
   std::atomic<std::uint64_t> in_place{0};      // gradients that were read where the worker has them
   std::atomic<std::uint64_t> memory_bytes{0};  // parameters, state, outgoing copies and slots
+  // Slices of a round, round 0 aside, to which some worker's gradient was said not to be finite, or
+  // whose sum was not; and those that each worker said it of.
+  std::atomic<std::uint64_t> not_finite{0};
+  std::array<std::atomic<std::uint64_t>, kMaxJobWorkers> not_finite_from{};
 };
 
 class ServerLane final : public Loop {
@@ -119,6 +125,7 @@ class ServerLane final : public Loop {
     std::uint32_t index = 0;       // in the placement
     bool updating = false;         // the updater has it
     std::uint64_t in_place = 0;    // gradients that this update reads where the workers have them
+    bool failed = false;           // the last full round changed nothing: its answers say so
     SliceRound round;
   };
 
@@ -136,11 +143,14 @@ class ServerLane final : public Loop {
 
   std::size_t take_commands();
   bool knows(std::uint32_t slice, Rank worker) const;
+  const Declaration& declaration(const ServerSlice& slice) const;
   void on_completion(const Completion& completion);
   void on_immediate(Rank worker, std::uint32_t immediate);
   void on_disconnected(Rank worker);
   void update_while_full(std::uint32_t slice);
   void finish_update(std::uint32_t slice);
+  bool has_failed(const ServerSlice& slice) const;
+  void note_not_finite(std::uint32_t slice);
   std::size_t finish_updates();
   void answer(std::uint32_t slice, Rank worker);
   bool post_answer(std::uint32_t slice, Rank worker);
@@ -169,6 +179,7 @@ class ServerLane final : public Loop {
   RemoveKeys removal_;                // waits for updates of its keys; empty: none does
   std::uint64_t live_;                // bitmap of workers whose contribution is waited for
   MessageInbox inbox_;
+  std::uint64_t not_finite_events_ = 0;  // that could have been logged
   Ring<ServerLaneCommand> commands_;
   Ring<ServerLaneNotice> notices_;
   Waker waker_;

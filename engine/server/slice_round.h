@@ -31,7 +31,8 @@ class SliceRound {
     const std::uint64_t bit = std::uint64_t{1} << worker;
     if ((open.arrived & bit) != 0) return Arrival::kDuplicate;
     open.arrived |= bit;
-    if (kind == SliceKind::kNothing) open.nothing |= bit;
+    if (kind == SliceKind::kNothing || kind == SliceKind::kNotFinite) open.nothing |= bit;
+    if (kind == SliceKind::kNotFinite) open.not_finite |= bit;
     if (kind == SliceKind::kInPlace) open.in_place |= bit;
     return Arrival::kAccepted;
   }
@@ -44,6 +45,8 @@ class SliceRound {
   }
   // Of those, the ones whose gradient is not in their slot but still in their own buffer.
   std::uint64_t in_place() const { return current().in_place; }
+  // Live workers whose gradient is not finite; they are no contributors.
+  std::uint64_t not_finite(std::uint64_t live) const { return current().not_finite & live; }
   // Workers whose push of the round that was last retired is in it, or, before that, nobody.
   void retire() {
     open_[round_ & 1U] = {};
@@ -60,6 +63,7 @@ class SliceRound {
     std::uint64_t arrived = 0;
     std::uint64_t nothing = 0;
     std::uint64_t in_place = 0;
+    std::uint64_t not_finite = 0;
   };
   const Open& current() const { return open_[round_ & 1U]; }
 

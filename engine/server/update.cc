@@ -27,8 +27,8 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
   else
     std::fill_n(parameters, place.elements.count, 0.0F);
   for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
-    std::fill_n(tables.state(at, plane), place.elements.count,
-                initial_state(spec.optimizer, plane));
+    initialize_state(spec.optimizer, plane, parameters, place.elements.count,
+                     tables.state(at, plane));
   if (void* const wire = tables.wire(at, spec.parameter_dtype))
     kernels.encode(parameters, wire, spec.parameter_dtype, place.elements.count);
 }
@@ -68,8 +68,10 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   args.wire = tables.wire(at, spec.parameter_dtype);
   args.wire_dtype = spec.parameter_dtype;
   args.count = place.elements.count;
-  args.scale = spec.reduce == Reduce::kMean ? 1.0F / static_cast<float>(update.live) : 1.0F;
-  kernels.update(key.coefficients, args);
+  args.first_element = place.elements.begin;
+  const double share = spec.reduce == Reduce::kMean ? update.live : 1;
+  args.scale = static_cast<float>(spec.gradient_scale / share);
+  if (!kernels.update(key.coefficients, args)) tables.not_finite[update.index] = 1;
 }
 
 }  // namespace penstock

@@ -26,8 +26,10 @@ class InflightKey {
         parameters(std::move(parameter_buffer)),
         view(reads_in_place) {}
 
-  // User's side, one caller at a time: the round begins with every slice missing.
-  void start(Round round) {
+  // User's side, one caller at a time: the round begins with every slice missing. `not_finite`: so
+  // is our gradient.
+  void start(Round round, bool not_finite = false) {
+    not_finite_ = not_finite;
     remaining_.store(slices, std::memory_order_relaxed);
     started_.store(round + 1, std::memory_order_release);
   }
@@ -39,6 +41,14 @@ class InflightKey {
     wait_point.notify();
     return true;
   }
+
+  // Lane, before slice_done(): the round that runs changed nothing.
+  void fail_round() {
+    failed_.store(started_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  }
+  // Of a finished round, until the next one that fails.
+  bool failed(Round round) const { return failed_.load(std::memory_order_relaxed) == round + 1; }
+  bool pushed_not_finite() const { return not_finite_; }  // to the last round; user's side
 
   // Rounds below these are started, finished. The parameters of a finished round are in the buffer.
   Round started() const { return started_.load(std::memory_order_acquire); }
@@ -66,6 +76,8 @@ class InflightKey {
  private:
   std::atomic<Round> started_{0};
   std::atomic<Round> finished_{0};
+  std::atomic<Round> failed_{0};  // the last failed round and one; ordered by remaining_, finished_
+  bool not_finite_ = false;
   std::atomic<std::uint32_t> remaining_{0};
 };
 

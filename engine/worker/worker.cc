@@ -17,6 +17,7 @@ Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& ho
       regions_(device),
       host_(host),
       options_(std::move(options)),
+      kernels_(options_.kernels != nullptr ? *options_.kernels : best_kernels()),
       links_(hub, clock, *this, options_.detect_ns),
       redial_(clock) {
   operations_[kJoinTicket] = std::make_unique<Operation>();
@@ -259,15 +260,25 @@ Status Worker::start_round(Key id, Round round, bool nothing) {
   if (round != key->started())
     return {Code::kInvalidArgument, fmt::format("{}: round {} asked for, {} is next",
                                                 describe(key->declaration), round, key->started())};
+  const bool not_finite = !nothing && has_not_finite(*key);
   MutexLock producer(lane_producer_);
   for (const std::uint32_t lane : key->lanes)
     if (lanes_[lane]->commands_free() == 0)
       return Status(Code::kExhausted, describe(key->declaration) + ": too many rounds started")
           .with_hint("wait for some of them first");
-  key->start(round);
+  if (not_finite) not_finite_.fetch_add(1, std::memory_order_relaxed);
+  key->start(round, not_finite);
   for (const std::uint32_t lane : key->lanes)
-    CHECK(lanes_[lane]->command(PushKey{key, round, nothing}));
+    CHECK(lanes_[lane]->command(PushKey{key, round, nothing, not_finite}));
   return {};
+}
+
+// The whole gradient, before its first slice goes: all of them must say the same.
+bool Worker::has_not_finite(const InflightKey& key) const {
+  const TensorSpec& spec = key.declaration.spec;
+  return spec.not_finite != NotFinite::kAccept &&
+         !kernels_.finite(key.gradients.region->bytes().data() + key.gradients.offset,
+                          spec.gradient_dtype, spec.elements());
 }
 
 Result<bool> Worker::finished(Key id, Round round) {
@@ -295,7 +306,12 @@ Status Worker::wait(Key id, Round round, TimeNs deadline_ns) {
     if (left_ns <= 0) return missing(*key, round);
     key->wait_point.wait(seen, left_ns);
   }
-  return {};
+  if (!key->failed(round)) return {};
+  return Status(Code::kNotFinite,
+                fmt::format("{}: round {} failed: a gradient has a NaN or an infinity, {}",
+                            describe(key->declaration), round,
+                            key->pushed_not_finite() ? "this worker's own" : "another worker's"))
+      .with_hint("parameters and state are as before; the servers' logs and counters name who");
 }
 
 Status Worker::missing(const InflightKey& key, Round round) const {

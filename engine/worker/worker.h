@@ -36,6 +36,7 @@
 #include "engine/runtime/redial.h"
 #include "engine/runtime/region_cache.h"
 #include "engine/worker/worker_lane.h"
+#include "kernels/table.h"
 #include "transport/base/thread_annotations.h"
 
 namespace penstock {
@@ -47,8 +48,9 @@ struct WorkerOptions {
   Incarnation incarnation = 0;          // the device's
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
-  MessageReceiver* messages = nullptr;  // outlives the worker; nullptr: no open messages
-  NoteReceiver* notes = nullptr;        // outlives the worker; nullptr: notes to it are dropped
+  MessageReceiver* messages = nullptr;   // outlives the worker; nullptr: no open messages
+  NoteReceiver* notes = nullptr;         // outlives the worker; nullptr: notes to it are dropped
+  const KernelTable* kernels = nullptr;  // outlives the worker; nullptr: best_kernels()
 };
 
 // A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
@@ -118,13 +120,17 @@ class Worker final : public Loop, private LinkHandler {
   Status wait(Ticket ticket);                 // the calls' own deadlines end it
 
   // Starts round `round` of the key: 1, 2, 3, … one at a time. Returns at once; the gradients must
-  // not change and the parameters not be read until the round is finished.
+  // not change and the parameters not be read until the round is finished. Where the key's
+  // not_finite policy is skip or fail, the gradients are read through first.
   // kInvalidArgument for a wrong round, kNotFound for an unknown key, kExhausted when too many
   // rounds are started at once.
   Status push_pull(Key key, Round round);
   // The same with nothing to add: counts as this worker's contribution, receives the parameters.
   Status push_nothing(Key key, Round round);
-  Result<bool> finished(Key key, Round round);
+  Result<bool> finished(Key key, Round round);  // a failed round is finished, too
+  // kNotFinite when some worker's gradient ended the round (NotFinite::kFail): parameters and state
+  // are those from before, and the next round goes on as usual. Its number counts as a step, in
+  // bias corrections and schedules, like that of any round.
   Status wait(Key key, Round round, TimeNs deadline_ns);  // on the clock
   Status wait(Key key, Round round) { return wait(key, round, call_deadline_ns()); }
 
@@ -139,6 +145,9 @@ class Worker final : public Loop, private LinkHandler {
   Status send(Rank server, std::uint32_t channel, OpenMessage&& message);
   // See engine/runtime/notes.h. After join(). Any thread.
   Status send_note(Note&& note);
+
+  // Rounds of keys that skip or fail to which this worker brought a gradient that is not finite.
+  std::uint64_t not_finite() const { return not_finite_.load(std::memory_order_relaxed); }
 
   std::optional<Status> failure() const;
   Rank rank() const;  // after join()
@@ -210,6 +219,7 @@ class Worker final : public Loop, private LinkHandler {
   Status start_round(Key key, Round round, bool nothing);
   Result<InflightKey*> ready_key(Key key) const REQUIRES(mutex_);
   Status missing(const InflightKey& key, Round round) const;
+  bool has_not_finite(const InflightKey& key) const;
   void complete(Ticket ticket, Status status);
 
   // control loop (worker_control.cc, worker_links.cc)
@@ -254,6 +264,7 @@ class Worker final : public Loop, private LinkHandler {
   RegionCache regions_;
   LaneHost& host_;
   const WorkerOptions options_;
+  const KernelTable& kernels_;
   Waker waker_;
 
   // Control loop only.
@@ -286,6 +297,7 @@ class Worker final : public Loop, private LinkHandler {
   std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
   std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
   std::atomic<bool> joined_{false};
+  std::atomic<std::uint64_t> not_finite_{0};
 };
 
 }  // namespace penstock

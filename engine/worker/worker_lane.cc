@@ -90,6 +90,7 @@ void WorkerLane::handle(PushKey& push) {
       CHECK(slice.state == State::kIdle && slice.next == push.round,
             "lane {} slice {}: round {} while {} is next", index_, index, push.round, slice.next);
       slice.nothing = push.nothing;
+      slice.not_finite = push.not_finite;
       make_ready(links_[range.server], index);
     }
 }
@@ -118,6 +119,7 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   const std::size_t element_bytes =
       dtype_bytes(initial ? spec.parameter_dtype : spec.gradient_dtype);
   const SliceKind kind = slice.nothing                ? SliceKind::kNothing
+                         : slice.not_finite           ? SliceKind::kNotFinite
                          : slice.in_place && !initial ? SliceKind::kInPlace
                                                       : SliceKind::kData;
   WorkRequest work;
@@ -173,7 +175,8 @@ void WorkerLane::on_immediate(Link& link, std::uint32_t bits) {
   if (immediate.kind == SliceKind::kMapped) return on_mapped(link, slice.key);
   if (slice.state != State::kSent || expand_round(slice.next, immediate.round_low) != slice.next)
     return;  // an answer that a reconnection repeated
-  if (immediate.kind == SliceKind::kData) return on_answer(slice);
+  if (immediate.kind == SliceKind::kData || immediate.kind == SliceKind::kRoundFailed)
+    return on_answer(slice, immediate.kind == SliceKind::kRoundFailed);
   if (immediate.kind == SliceKind::kCopy && slice.in_place) {
     slice.in_place = false;
     make_ready(link, immediate.slice);
@@ -186,8 +189,9 @@ void WorkerLane::on_mapped(Link& link, const InflightKey* key) {
     if (slice.key == key) slice.in_place = true;
 }
 
-void WorkerLane::on_answer(WorkerSlice& slice) {
+void WorkerLane::on_answer(WorkerSlice& slice, bool failed) {
   InflightKey* const key = slice.key;
+  if (failed) key->fail_round();
   slice.state = State::kIdle;
   const bool initial = slice.next++ == 0;
   if (key->slice_done() && initial) tell(KeyInitialised{key});

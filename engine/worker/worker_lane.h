@@ -60,6 +60,7 @@ struct PushKey {
   InflightKey* key = nullptr;
   Round round = 0;
   bool nothing = false;
+  bool not_finite = false;  // its key wants that said instead of the gradient
 };
 using WorkerLaneCommand = std::variant<std::monostate, PushKey, AddKeys, DropKeys, ReportNext,
                                        ConnectServer, DisconnectServer>;
@@ -123,8 +124,8 @@ class WorkerLane final : public Loop {
     bool in_place = false;  // the server reads the gradient where it is
     Round next = 0;         // the first round whose answer has not arrived
     State state = State::kIdle;
-    bool nothing = false;
-    std::uint8_t posted = 0;  // writes of it that are not completed
+    bool nothing = false, not_finite = false;  // of this round
+    std::uint8_t posted = 0;                   // writes of it that are not completed
   };
   struct View {  // the slices of a batch whose parameters are read in place
     LaneGrant grant;
@@ -161,7 +162,7 @@ class WorkerLane final : public Loop {
 
   void on_completion(const Completion& completion);
   void on_immediate(Link& link, std::uint32_t immediate);
-  void on_answer(WorkerSlice& slice);
+  void on_answer(WorkerSlice& slice, bool failed);
   void on_mapped(Link& link, const InflightKey* key);
   void add_views(const AddKeys& add, Rank server);
   void map_views(Link& link);

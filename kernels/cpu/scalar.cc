@@ -7,6 +7,7 @@
 #include "kernels/cpu/check_args.h"
 #include "kernels/cpu/scalar_vocabulary.h"
 #include "kernels/math/half.h"
+#include "kernels/math/rounding.h"
 #include "kernels/math/optimizers-inl.h"
 
 namespace penstock::scalar {
@@ -47,28 +48,60 @@ void write(void* base, DType dtype, std::size_t i, float value) {
   }
 }
 
+float read_state(const Coefficients& c, const UpdateArgs& args, std::uint32_t plane,
+                 std::size_t i) {
+  return read(args.state[plane],
+              c.state_dtype == StateDType::kFloat32 ? DType::kFloat32 : DType::kBfloat16, i);
+}
+
+void write_state(const Coefficients& c, const UpdateArgs& args, std::uint32_t plane, std::size_t i,
+                 float value) {
+  if (c.state_dtype == StateDType::kFloat32)
+    return write(args.state[plane], DType::kFloat32, i, value);
+  const auto element = static_cast<std::uint32_t>(args.first_element + i);
+  store(args.state[plane], i, round_to_bf16(value, rounding_bits(element, c.rounding_key, plane)));
+}
+
+// What the rule gets to see of the scaled sum.
+float prepared(const Coefficients& c, const UpdateArgs& args, std::uint32_t seen_plane,
+               std::size_t i, float g) {
+  const float p = args.parameters[i];
+  g = clipped(g, c.clip);
+  if (c.compensation != 0) {
+    void* const seen = args.state[seen_plane];
+    g = compensated(g, p, read(seen, DType::kFloat32, i), c.compensation);
+    write(seen, DType::kFloat32, i, p);
+  }
+  return c.l1 != 0 ? penalized(g, p, c.l1) : g;
+}
+
 template <class Rule>
-void update_elements(const Rule& rule, float clip, const UpdateArgs& args,
+bool update_elements(const Rule& rule, const Coefficients& c, const UpdateArgs& args,
                      const void* const* present, std::uint32_t workers) {
+  bool finite = true;
   for (std::size_t i = 0; i < args.count; ++i) {
     float sum = workers == 0 ? 0.0F : read(present[0], args.gradient_dtype, i);
     for (std::uint32_t w = 1; w < workers; ++w) sum += read(present[w], args.gradient_dtype, i);
+    finite = finite && std::isfinite(sum * args.scale);
     float p = args.parameters[i];
     float state[kMaxStatePlanes] = {};
-    for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = args.state[s][i];
-    rule(p, clipped(sum * args.scale, clip), state);
-    for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) args.state[s][i] = canonical(state[s]);
+    for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = read_state(c, args, s, i);
+    rule(p, prepared(c, args, Rule::kPlanes, i, sum * args.scale), state);
+    for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) write_state(c, args, s, i, state[s]);
     args.parameters[i] = canonical(p);
     if (args.wire != nullptr) write(args.wire, args.wire_dtype, i, p);
   }
+  return finite;
 }
 
-void update(const Coefficients& coefficients, const UpdateArgs& args) {
+bool update(const Coefficients& coefficients, const UpdateArgs& args) {
   const void* present[kMaxWorkers];
-  const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
+  const std::uint32_t workers = present_gradients(coefficients, args, present);
+  bool finite = true;
   with_rule<float>(coefficients, [&](const auto& rule) {
-    update_elements(rule, coefficients.clip, args, present, workers);
+    finite = update_elements(rule, coefficients, args, present, workers);
   });
+  return finite;
 }
 
 void encode(const float* values, void* wire, DType dtype, std::size_t count) {
@@ -79,8 +112,14 @@ void decode(const void* wire, DType dtype, float* values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) values[i] = canonical(read(wire, dtype, i));
 }
 
+bool finite(const void* values, DType dtype, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i)
+    if (!std::isfinite(read(values, dtype, i))) return false;
+  return true;
+}
+
 }  // namespace
 
-const KernelTable kKernels = {"scalar", update, encode, decode};
+const KernelTable kKernels = {"scalar", update, encode, decode, finite};
 
 }  // namespace penstock::scalar

@@ -22,6 +22,7 @@
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/state-inl.h"
 #include "kernels/cpu/vector-inl.h"
 #include "kernels/math/optimizers-inl.h"
 
@@ -48,11 +49,14 @@ struct Streams {
   const void* gradients[kMaxWorkers];
   std::uint32_t workers;
   float* parameters;
-  float* state[kMaxStatePlanes];
+  void* state[kMaxRulePlanes];
+  float* seen;  // nullptr: no compensation
   void* wire;
   DType wire_dtype;
   bool stream_wire;
-  float clip;
+  float clip, l1, compensation;
+  std::uint32_t rounding_key;
+  std::uint32_t first_element;  // its lower half
 };
 
 // May run past the end of the stream: a prefetch never faults.
@@ -126,45 +130,65 @@ HWY_INLINE void store_wire(const Streams& streams, std::size_t begin,
   });
 }
 
-// Runs the rule on [begin, end), whole blocks, with the last group's sums.
-template <class Gradient, class Rule>
-void update_blocks(const Rule& rule, const Streams& streams, const Group& group, Vector scale,
+// Runs the rule on [begin, end), whole blocks, with the last group's sums. False when one of them
+// is not finite.
+template <class Gradient, class State, class Rule>
+bool update_blocks(const Rule& rule, const Streams& streams, const Group& group, Vector scale,
                    std::size_t begin, std::size_t end) {
+  using Element = typename State::Element;
   const Rule local = rule;  // copies, so that no store can be thought to change them
   const Group last = group;
   const Vector clip = splat<Vector>(streams.clip);
   const bool clips = streams.clip != kNoClip;
+  const Vector l1 = splat<Vector>(streams.l1);
+  const bool penalizes = streams.l1 != 0;
+  const Vector compensation = splat<Vector>(streams.compensation);
+  const State kept(streams.rounding_key);
+  const std::uint32_t first = streams.first_element;
+  const Vector zero = hn::Zero(Floats());
+  Vector odd = zero;  // stays 0 until 0·∞ or 0·NaN makes it a NaN
   float* const parameters = streams.parameters;
-  float* const planes[kMaxStatePlanes] = {streams.state[0], streams.state[1], streams.state[2]};
+  float* const seen = streams.seen;
+  Element* planes[Rule::kPlanes + 1];
+  for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
+    planes[s] = static_cast<Element*>(streams.state[s]);
   for (; begin < end; begin += kBlock) {
     Vector sum[kVectors];
     sum_block<Gradient>(last, begin, sum);
     prefetch_block(parameters + begin);
     for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) prefetch_block(planes[s] + begin);
+    if (seen != nullptr) prefetch_block(seen + begin);
     for (std::size_t i = 0; i < kVectors; ++i) {
       const std::size_t at = begin + i * kLanes;
       Vector p = Float32::load(parameters + at);
-      Vector state[kMaxStatePlanes];
-      for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = Float32::load(planes[s] + at);
+      Vector state[Rule::kPlanes + 1];
+      for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) state[s] = State::load(planes[s] + at);
       Vector g = mul(sum[i], scale);
+      odd = fma(g, zero, odd);
       if (clips) g = clipped(g, clip);
+      if (seen != nullptr) {
+        g = compensated(g, p, Float32::load(seen + at), compensation);
+        Float32::store(canonical(p), seen + at);
+      }
+      if (penalizes) g = penalized(g, p, l1);
       local(p, g, state);
-      for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
-        Float32::store(canonical(state[s]), planes[s] + at);
+      kept.template store<Rule::kPlanes>(state, planes, at, first + static_cast<std::uint32_t>(at));
       sum[i] = canonical(p);
       Float32::store(sum[i], parameters + at);
     }
     if (streams.wire != nullptr) store_wire(streams, begin, sum);
   }
+  return hn::AllTrue(Floats(), hn::Eq(odd, zero));
 }
 
 // The first `count` elements, a multiple of kBlock.
-template <class Gradient, class Rule>
-void update_whole(const Rule& rule, const Streams& streams, Vector scale, std::size_t count) {
+template <class Gradient, class State, class Rule>
+bool update_whole(const Rule& rule, const Streams& streams, Vector scale, std::size_t count) {
   if (streams.workers <= kGroup)
-    return update_blocks<Gradient>(rule, streams, {streams.gradients, streams.workers, nullptr, 0},
-                                   scale, 0, count);
+    return update_blocks<Gradient, State>(
+        rule, streams, {streams.gradients, streams.workers, nullptr, 0}, scale, 0, count);
   alignas(kLineBytes) float sums[kChunk];
+  bool finite = true;
   for (std::size_t begin = 0; begin < count; begin += kChunk) {
     const std::size_t length = HWY_MIN(kChunk, count - begin);
     Group group = {streams.gradients, kGroup, nullptr, begin};
@@ -175,20 +199,24 @@ void update_whole(const Rule& rule, const Streams& streams, Vector scale, std::s
       group.before = sums;
     }
     group.workers = left;
-    update_blocks<Gradient>(rule, streams, group, scale, begin, begin + length);
+    finite &= update_blocks<Gradient, State>(rule, streams, group, scale, begin, begin + length);
   }
+  return finite;
 }
 
 // The last `count` < kBlock elements: the same block on padded copies.
-template <class Gradient, class Rule>
-HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector scale,
+template <class Gradient, class State, class Rule>
+HWY_NOINLINE bool update_tail(const Rule& rule, const Streams& streams, Vector scale,
                               std::size_t begin, std::size_t count) {
   using Element = typename Gradient::Element;
   alignas(kLineBytes) Element gradients[kMaxWorkers][kBlock];
   alignas(kLineBytes) float parameters[kBlock] = {};
-  alignas(kLineBytes) float state[kMaxStatePlanes][kBlock] = {};
+  using StateElement = typename State::Element;
+  alignas(kLineBytes) StateElement state[Rule::kPlanes + 1][kBlock] = {};
+  alignas(kLineBytes) float seen[kBlock] = {};
   alignas(kLineBytes) float wire[kBlock];
   Streams copy = streams;
+  copy.first_element += static_cast<std::uint32_t>(begin);
   for (std::uint32_t w = 0; w < streams.workers; ++w) {
     std::memset(gradients[w], 0, sizeof(gradients[w]));
     std::memcpy(gradients[w], static_cast<const Element*>(streams.gradients[w]) + begin,
@@ -198,28 +226,42 @@ HWY_NOINLINE void update_tail(const Rule& rule, const Streams& streams, Vector s
   std::memcpy(parameters, streams.parameters + begin, count * sizeof(float));
   copy.parameters = parameters;
   for (std::uint32_t s = 0; s < Rule::kPlanes; ++s) {
-    std::memcpy(state[s], streams.state[s] + begin, count * sizeof(float));
+    std::memcpy(state[s], static_cast<StateElement*>(streams.state[s]) + begin,
+                count * sizeof(StateElement));
     copy.state[s] = state[s];
+  }
+  if (streams.seen != nullptr) {
+    std::memcpy(seen, streams.seen + begin, count * sizeof(float));
+    copy.seen = seen;
   }
   if (streams.wire != nullptr) copy.wire = wire;
 
-  update_whole<Gradient>(rule, copy, scale, kBlock);
+  const bool finite = update_whole<Gradient, State>(rule, copy, scale, kBlock);
 
   std::memcpy(streams.parameters + begin, parameters, count * sizeof(float));
   for (std::uint32_t s = 0; s < Rule::kPlanes; ++s)
-    std::memcpy(streams.state[s] + begin, state[s], count * sizeof(float));
+    std::memcpy(static_cast<StateElement*>(streams.state[s]) + begin, state[s],
+                count * sizeof(StateElement));
+  if (streams.seen != nullptr) std::memcpy(streams.seen + begin, seen, count * sizeof(float));
   if (streams.wire != nullptr) {
     const std::size_t bytes = dtype_bytes(streams.wire_dtype);
     std::memcpy(static_cast<char*>(streams.wire) + begin * bytes, wire, count * bytes);
   }
+  return finite;
 }
 
 inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& args) {
   Streams streams;
-  streams.workers = present_gradients(coefficients.rule, args, streams.gradients);
+  streams.workers = present_gradients(coefficients, args, streams.gradients);
   streams.clip = coefficients.clip;
+  streams.l1 = coefficients.l1;
+  streams.compensation = coefficients.compensation;
+  streams.rounding_key = coefficients.rounding_key;
+  streams.first_element = static_cast<std::uint32_t>(args.first_element);
   streams.parameters = args.parameters;
-  for (std::uint32_t s = 0; s < kMaxStatePlanes; ++s) streams.state[s] = args.state[s];
+  const std::uint32_t planes = state_planes(coefficients.rule);
+  for (std::uint32_t s = 0; s < planes; ++s) streams.state[s] = args.state[s];
+  streams.seen = coefficients.compensation != 0 ? static_cast<float*>(args.state[planes]) : nullptr;
   streams.wire = args.wire;
   streams.wire_dtype = args.wire_dtype;
   const bool aligned = reinterpret_cast<std::uintptr_t>(args.wire) % kLineBytes == 0;
@@ -227,18 +269,22 @@ inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& 
   return streams;
 }
 
-inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
+template <class State>
+bool update_with(const Coefficients& coefficients, const UpdateArgs& args) {
   const Streams streams = make_streams(coefficients, args);
   const Vector scale = splat<Vector>(args.scale);
   const std::size_t whole = args.count / kBlock * kBlock;
+  bool finite = true;
   with_rule<Vector>(coefficients, [&](const auto& rule) HWY_ATTR {
     with_element(args.gradient_dtype, [&](auto type) HWY_ATTR {
-      update_whole<decltype(type)>(rule, streams, scale, whole);
+      finite = update_whole<decltype(type), State>(rule, streams, scale, whole);
       if (whole < args.count)
-        update_tail<decltype(type)>(rule, streams, scale, whole, args.count - whole);
+        finite &=
+            update_tail<decltype(type), State>(rule, streams, scale, whole, args.count - whole);
     });
   });
   if (streams.stream_wire) hwy::FlushStream();
+  return finite;
 }
 
 PENSTOCK_END_TARGET

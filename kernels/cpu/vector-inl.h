@@ -86,11 +86,13 @@ struct Bfloat16 {
     const TwoCodes two;
     return hn::ConcatOdd(two, hn::BitCast(two, round(b)), hn::BitCast(two, round(a)));
   }
-  static HWY_INLINE void store(Vector v, Element* to) {
-    const hn::RebindToSigned<Floats> ints;  // DemoteTo saturates signed; codes fit
-    const auto codes = hn::DemoteTo(Codes(), hn::BitCast(ints, hn::ShiftRight<16>(round(v))));
-    hn::StoreU(codes, Codes(), to);
+  // The upper halves of words, in one instruction where there is one.
+  static HWY_INLINE void store_upper(hn::Vec<Words> words, Element* to) {
+    const hn::Repartition<Element, Words> halves;
+    const auto all = hn::BitCast(halves, words);
+    hn::StoreU(hn::LowerHalf(Codes(), hn::ConcatOdd(halves, all, all)), Codes(), to);
   }
+  static HWY_INLINE void store(Vector v, Element* to) { store_upper(round(v), to); }
   static HWY_INLINE void store_two(Vector a, Vector b, Element* to) {
     hn::StoreU(round_two(a, b), TwoCodes(), to);
   }

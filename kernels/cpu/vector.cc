@@ -11,11 +11,20 @@
 
 #if HWY_NATIVE_FMA && !HWY_HAVE_SCALABLE
 #include "kernels/cpu/convert-inl.h"
+#include "kernels/cpu/finite-inl.h"
 #include "kernels/cpu/update-inl.h"
 
 namespace penstock::HWY_NAMESPACE {
+bool update_bf16_state(const Coefficients& coefficients, const UpdateArgs& args);  // bf16_state.cc
+
+static bool update(const Coefficients& coefficients, const UpdateArgs& args) {
+  return coefficients.state_dtype == StateDType::kFloat32
+             ? update_with<Float32State>(coefficients, args)
+             : update_bf16_state(coefficients, args);
+}
+
 extern const KernelTable kKernels;
-const KernelTable kKernels = {hwy::TargetName(HWY_TARGET), update, encode, decode};
+const KernelTable kKernels = {hwy::TargetName(HWY_TARGET), update, encode, decode, finite};
 }  // namespace penstock::HWY_NAMESPACE
 #endif
 

@@ -77,6 +77,7 @@ Coefficients coefficients_of(UpdateRule rule) {
   Coefficients c;
   c.rule = rule;
   c.clip = 0.3F;
+  c.l1 = rule == UpdateRule::kFtrl ? 0 : 0.01F;
   c.l2 = rule == UpdateRule::kAdamW || rule == UpdateRule::kLion ? 0 : 0.02F;
   c.decay_gain = rule == UpdateRule::kAdamW || rule == UpdateRule::kLion ? -1e-5F : 0;
   c.step_gain = -0.001F;
@@ -114,10 +115,12 @@ void plain_loop(const SliceStep& slice, DType gradient_dtype) {
           sum = w == 0 ? Type::decode(codes[i]) : sum + Type::decode(codes[i]);
         });
       float state[kPlanes + 1];
-      for (int s = 0; s < kPlanes; ++s) state[s] = slice.state[s][i];
-      const float g = clipped(sum * slice.scale, slice.coefficients.clip);
+      const auto plane = [&](int s) { return static_cast<float*>(slice.state[s]); };
+      for (int s = 0; s < kPlanes; ++s) state[s] = plane(s)[i];
+      float g = clipped(sum * slice.scale, slice.coefficients.clip);
+      if (slice.coefficients.l1 != 0) g = penalized(g, slice.parameters[i], slice.coefficients.l1);
       rule(slice.parameters[i], g, state);
-      for (int s = 0; s < kPlanes; ++s) slice.state[s][i] = canonical(state[s]);
+      for (int s = 0; s < kPlanes; ++s) plane(s)[i] = canonical(state[s]);
       slice.parameters[i] = canonical(slice.parameters[i]);
       if (slice.wire == nullptr) continue;
       with_type(slice.wire_dtype, [&](auto type) {
@@ -161,8 +164,11 @@ struct Twin {
     outputs_from = workers;
     on_host.parameters = add_floats(flavour, count, shift, seed, on_device.parameters);
     for (std::uint32_t s = 0; s < state_planes(c.rule); ++s) {
-      on_host.state[s] = add_floats(Flavour::kOrdinary, count, shift, seed, on_device.state[s]);
-      for (std::uint64_t i = 0; i < count; ++i) on_host.state[s][i] = std::abs(on_host.state[s][i]);
+      float* device_plane = nullptr;
+      float* const plane = add_floats(Flavour::kOrdinary, count, shift, seed, device_plane);
+      for (std::uint64_t i = 0; i < count; ++i) plane[i] = std::abs(plane[i]);
+      on_host.state[s] = plane;
+      on_device.state[s] = device_plane;
     }
     add(count * dtype_bytes(wire), shift);
     std::fill(host.back().begin(), host.back().end(), '\xab');

@@ -10,6 +10,7 @@
 #include "kernels/cuda/elements-inl.h"
 #include "kernels/cuda/step.h"
 #include "kernels/math/optimizers-inl.h"
+#include "kernels/math/rounding.h"
 
 PENSTOCK_BEGIN_TARGET
 
@@ -39,6 +40,44 @@ PENSTOCK_DEVICE typename Type::Element* wire_at(const SliceStep& slice, std::uin
   return static_cast<typename Type::Element*>(slice.wire) + begin;
 }
 
+template <class T>
+PENSTOCK_DEVICE T* plane_at(const SliceStep& slice, std::uint32_t plane, std::uint64_t begin) {
+  return static_cast<T*>(slice.state[plane]) + begin;
+}
+
+PENSTOCK_DEVICE inline std::uint16_t round_state(const SliceStep& slice, std::uint32_t plane,
+                                                 std::uint64_t i, float value) {
+  const auto element = static_cast<std::uint32_t>(slice.first_element + i);
+  return round_to_bf16(value, rounding_bits(element, slice.coefficients.rounding_key, plane));
+}
+
+PENSTOCK_DEVICE inline void load_state(const SliceStep& slice, std::uint32_t plane,
+                                       std::uint64_t begin, float (&to)[kPerThread]) {
+  if (slice.coefficients.state_dtype == StateDType::kFloat32)
+    Float32::load(plane_at<float>(slice, plane, begin), to);
+  else
+    Bfloat16::load(plane_at<std::uint16_t>(slice, plane, begin), to);
+}
+
+PENSTOCK_DEVICE inline void store_state(const SliceStep& slice, std::uint32_t plane,
+                                        std::uint64_t begin, const float (&from)[kPerThread]) {
+  if (slice.coefficients.state_dtype == StateDType::kFloat32)
+    return Float32::store(from, plane_at<float>(slice, plane, begin));
+  Quad quad;
+  for (std::uint32_t i = 0; i < 4; ++i)
+    quad.word[i] = round_state(slice, plane, begin + 2 * i, from[2 * i]) |
+                   std::uint32_t{round_state(slice, plane, begin + 2 * i + 1, from[2 * i + 1])}
+                       << 16;
+  *global(reinterpret_cast<Quad*>(plane_at<std::uint16_t>(slice, plane, begin))) = quad;
+}
+
+// What the rule gets to see of a scaled sum; `seen` only counts where there is compensation.
+PENSTOCK_DEVICE inline float prepared(const Coefficients& c, float g, float p, float seen) {
+  g = clipped(g, c.clip);
+  if (c.compensation != 0) g = compensated(g, p, seen, c.compensation);
+  return c.l1 != 0 ? penalized(g, p, c.l1) : g;
+}
+
 // Eight elements of an aligned slice.
 template <class Gradient, class Rule>
 PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::uint64_t begin) {
@@ -50,19 +89,23 @@ PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::u
     Gradient::load(gradient_at<Gradient>(slice, w, begin), next);
     for (std::uint32_t i = 0; i < kPerThread; ++i) sum[i] = add(sum[i], next[i]);
   }
-  const float clip = slice.coefficients.clip;
-  float parameters[kPerThread];
+  const Coefficients& c = slice.coefficients;
+  float parameters[kPerThread], seen[kPerThread] = {};
   float planes[kPlanes + 1][kPerThread];  // one more: arrays are never empty
   Float32::load(slice.parameters + begin, parameters);
-  for (int s = 0; s < kPlanes; ++s) Float32::load(slice.state[s] + begin, planes[s]);
+  for (int s = 0; s < kPlanes; ++s) load_state(slice, s, begin, planes[s]);
+  if (c.compensation != 0) {
+    Float32::load(plane_at<float>(slice, kPlanes, begin), seen);
+    Float32::store(parameters, plane_at<float>(slice, kPlanes, begin));
+  }
   for (std::uint32_t i = 0; i < kPerThread; ++i) {
     float state[kPlanes + 1];
     for (int s = 0; s < kPlanes; ++s) state[s] = planes[s][i];
-    rule(parameters[i], clipped(mul(sum[i], slice.scale), clip), state);
+    rule(parameters[i], prepared(c, mul(sum[i], slice.scale), parameters[i], seen[i]), state);
     for (int s = 0; s < kPlanes; ++s) planes[s][i] = state[s];
     parameters[i] = canonical(parameters[i]);
   }
-  for (int s = 0; s < kPlanes; ++s) Float32::store(planes[s], slice.state[s] + begin);
+  for (int s = 0; s < kPlanes; ++s) store_state(slice, s, begin, planes[s]);
   Float32::store(parameters, slice.parameters + begin);
   if (slice.wire == nullptr) return;
   if (slice.wire_dtype == DType::kBfloat16)
@@ -81,10 +124,22 @@ PENSTOCK_DEVICE void step_one(const Rule& rule, const SliceStep& slice, std::uin
   for (std::uint32_t w = 1; w < slice.workers; ++w)
     sum = add(sum, Gradient::decode(*gradient_at<Gradient>(slice, w, i)));
   float p = slice.parameters[i];
-  float state[kPlanes + 1];
-  for (int s = 0; s < kPlanes; ++s) state[s] = slice.state[s][i];
-  rule(p, clipped(mul(sum, slice.scale), slice.coefficients.clip), state);
-  for (int s = 0; s < kPlanes; ++s) slice.state[s][i] = canonical(state[s]);
+  float state[kPlanes + 1], seen = 0;
+  const Coefficients& c = slice.coefficients;
+  const bool full = c.state_dtype == StateDType::kFloat32;
+  for (int s = 0; s < kPlanes; ++s)
+    state[s] =
+        full ? *plane_at<float>(slice, s, i) : bf16_to_float(*plane_at<std::uint16_t>(slice, s, i));
+  if (c.compensation != 0) {
+    seen = *plane_at<float>(slice, kPlanes, i);
+    *plane_at<float>(slice, kPlanes, i) = canonical(p);
+  }
+  rule(p, prepared(c, mul(sum, slice.scale), p, seen), state);
+  for (int s = 0; s < kPlanes; ++s)
+    if (full)
+      *plane_at<float>(slice, s, i) = canonical(state[s]);
+    else
+      *plane_at<std::uint16_t>(slice, s, i) = round_state(slice, s, i, state[s]);
   slice.parameters[i] = canonical(p);
   if (slice.wire == nullptr) return;
   if (slice.wire_dtype == DType::kBfloat16)

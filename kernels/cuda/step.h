@@ -25,9 +25,10 @@ constexpr std::uint32_t blocks_of(std::uint64_t elements) {
 struct SliceStep {
   const void* const* gradients = nullptr;  // [workers] → [count]
   float* parameters = nullptr;
-  float* state[kMaxStatePlanes] = {};
+  void* state[kMaxStatePlanes] = {};
   void* wire = nullptr;  // or nullptr
   std::uint64_t count = 0;
+  std::uint64_t first_element = 0;
   std::uint32_t workers = 0;
   std::uint32_t first_block = 0;  // the blocks of the slices before it; they follow one another
   float scale = 1;

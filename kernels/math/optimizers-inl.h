@@ -26,16 +26,11 @@
 #include "kernels/math/adam-inl.h"
 #include "kernels/math/adaptive-inl.h"
 #include "kernels/math/momentum-inl.h"
+#include "kernels/math/prologue-inl.h"
 #include "kernels/math/sign-inl.h"
 #include "kernels/math/target-inl.h"
 
 PENSTOCK_BEGIN_TARGET
-
-// ±bound where g is beyond it; NaN stays NaN.
-template <class V>
-PENSTOCK_DEVICE inline V clipped(V g, V bound) {
-  return where_at_most_zero(sub(bound, magnitude(g)), copy_sign(bound, g), g);
-}
 
 // Calls `visit` with the rule the coefficients were folded for.
 template <class V, class Visitor>

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -125,6 +126,14 @@ TEST(TensorSpec, RefusesWhatCannotBe) {
   rate.spec.optimizer.learning_rate = -1;
   EXPECT_FALSE(validate(rate).ok());
   EXPECT_TRUE(validate(tensor(4, 8)).ok());
+  for (const double bad : {0.0, -1.0, double(NAN), double(INFINITY), 1e-300}) {
+    Declaration scaled = tensor(4, 8);
+    scaled.spec.gradient_scale = bad;
+    EXPECT_NE(what(scaled).find("key 4 't': gradient_scale is "), std::string::npos) << bad;
+  }
+  Declaration policy = tensor(4, 8);
+  policy.spec.not_finite = static_cast<NotFinite>(3);
+  EXPECT_NE(what(policy).find("not_finite is 3"), std::string::npos);
 }
 
 TEST(TensorSpec, NamesTheFirstDifference) {
@@ -135,6 +144,18 @@ TEST(TensorSpec, NamesTheFirstDifference) {
   b = a;
   b.shape = {2, 3};
   EXPECT_EQ(difference(a, b), "shape [6] against [2, 3]");
+  b = a;
+  b.not_finite = NotFinite::kFail;
+  EXPECT_EQ(difference(a, b), "not_finite accept against fail");
+  b = a;
+  b.gradient_scale = 0.5;
+  EXPECT_EQ(difference(a, b), "gradient_scale 1 against 0.5");
+  b = a;
+  b.optimizer.l1 = 0.25;
+  EXPECT_EQ(difference(a, b), "the optimizer's l1 0 against 0.25");
+  b = a;
+  b.optimizer.state_dtype = StateDType::kBfloat16;
+  EXPECT_EQ(difference(a, b), "optimizer state of 4 against 2 bytes");
 }
 
 TEST(Messages, DeclarationsSurviveTheWire) {
@@ -167,7 +188,13 @@ TEST(Messages, DeclarationsSurviveTheWire) {
                                              .warmup_start = 0.5,
                                              .boundary_count = 2,
                                              .boundaries = {7, 9},
-                                             .multipliers = {0.1, 0.01}}};
+                                             .multipliers = {0.1, 0.01}},
+                                .l1 = 1.3,
+                                .compensation = 1.4,
+                                .state_dtype = StateDType::kBfloat16,
+                                .rounding_seed = 15};
+  declaration.spec.not_finite = NotFinite::kSkip;
+  declaration.spec.gradient_scale = 0.0625;
   declaration.spec.priority = -3;
   declaration.spec.from_worker_0 = false;
   declaration.spec.initializer = {InitializerSpec::kNormal, 0.5, 2, 99};

@@ -28,6 +28,7 @@ cuda::SliceStep make_step(const Coefficients& coefficients, const UpdateArgs& ar
   step.wire = args.wire;
   step.wire_dtype = args.wire_dtype;
   step.count = args.count;
+  step.first_element = args.first_element;
   step.scale = args.scale;
   step.coefficients = coefficients;
   return step;
@@ -103,6 +104,18 @@ TEST(CudaBody, EveryRuleTypeAndFlavour) {
           c.flavour = flavour;
           expect_scalar_bits(c, {77});
         }
+      }
+}
+
+TEST(CudaBody, EveryStageOnEveryRule) {
+  for (const OptimizerSpec& spec : optimizer_variants())
+    for (const OptimizerSpec& staged : with_stages(spec))
+      for (Flavour flavour : {Flavour::kOrdinary, Flavour::kExtreme}) {
+        Case c = make_case(staged, 11);
+        c.gradient_dtype = c.wire_dtype = DType::kBfloat16;
+        c.flavour = flavour;
+        c.first_element = 0xffff'ffe0;
+        expect_scalar_bits(c, {77, 16});
       }
 }
 

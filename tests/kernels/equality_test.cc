@@ -148,7 +148,8 @@ TEST(Equality, CuttingIntoSlicesChangesNoBit) {
       UpdateArgs part = all;
       part.gradients = gradients;
       part.parameters += begin;
-      for (std::uint32_t s = 0; s < state_planes(c.optimizer); ++s) part.state[s] += begin;
+      for (std::uint32_t s = 0; s < state_planes(c.optimizer); ++s)
+        part.state[s] = static_cast<float*>(all.state[s]) + begin;
       part.wire = static_cast<std::uint16_t*>(all.wire) + begin;
       part.count = length;
       kernels->update(fold(c.optimizer, 1), part);

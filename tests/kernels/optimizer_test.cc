@@ -41,6 +41,8 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
       {"beta2", &OptimizerSpec::beta2, {kNan, -0.1, 1.0, kInfinity}},
       {"rho", &OptimizerSpec::rho, {kNan, -0.1, 1.0, kInfinity}},
       {"clip", &OptimizerSpec::clip, {kNan, -0.1, kInfinity}},
+      {"l1", &OptimizerSpec::l1, {kNan, -0.1, kInfinity}},
+      {"compensation", &OptimizerSpec::compensation, {kNan, -0.1, kInfinity}},
       {"lambda1", &OptimizerSpec::lambda1, {kNan, -0.1, kInfinity}},
       {"lambda2", &OptimizerSpec::lambda2, {kNan, -0.1, kInfinity}},
       {"beta", &OptimizerSpec::beta, {kNan, -0.1, kInfinity}},
@@ -96,6 +98,15 @@ TEST(Optimizer, TextSetsFieldsByName) {
   EXPECT_EQ(*spec, expected);
   EXPECT_EQ(*parse_optimizer_spec("lion"), default_optimizer(OptimizerKind::kLion));
   EXPECT_EQ(parse_optimizer_spec("ftrl:ftrl_form=doubled")->ftrl_form, FtrlForm::kDoubled);
+  const auto staged =
+      parse_optimizer_spec("adam:l1=1e-5,compensation=0.04,state_dtype=bf16,rounding_seed=7");
+  ASSERT_TRUE(staged.ok()) << staged.status().to_string();
+  EXPECT_EQ(staged->l1, 1e-5);
+  EXPECT_EQ(staged->compensation, 0.04);
+  EXPECT_EQ(staged->state_dtype, StateDType::kBfloat16);
+  EXPECT_EQ(staged->rounding_seed, 7U);
+  EXPECT_EQ(state_planes(*staged), 3U);
+  EXPECT_EQ(state_bytes(*staged), 8U);  // m and v in bf16, `seen` in float32
 }
 
 TEST(Optimizer, TextThatMeansNothingIsRefusedByName) {
@@ -114,6 +125,11 @@ TEST(Optimizer, TextThatMeansNothingIsRefusedByName) {
       {"adam:epsilon_form=sideways", "'sideways'"},
       {"adam:beta1=0.5,", "has no '='"},
       {"rmsprop:centred=yes", "'yes'"},
+      {"adam:l1=nan", "l1 is nan"},
+      {"adam:compensation=-1", "compensation is -1"},
+      {"adam:state_dtype=fp16", "state_dtype is 'fp16', but must be fp32 or bf16"},
+      {"adam:rounding_seed=-1", "rounding_seed is '-1'"},
+      {"ftrl:l1=0.1", "lambda1"},
   };
   for (const auto& [text, expected] : cases) {
     const auto spec = parse_optimizer_spec(text);

@@ -158,6 +158,10 @@ OracleStep oracle_step(const OptimizerSpec& spec, std::uint64_t step, double par
     gradient = std::copysign(spec.clip, gradient);
   const Measured p = term(parameter);
   Measured g = term(gradient);
+  const std::uint32_t seen = state_planes(rule_of(spec));
+  if (spec.compensation > 0)  // Zheng et al. 2017: g + λ g² (w − w_seen)
+    g = g + spec.compensation * gradient * gradient * (p - term(state[seen]));
+  if (spec.l1 > 0 && parameter != 0) g = g + term(parameter > 0 ? spec.l1 : -spec.l1);
   if (spec.kind != OptimizerKind::kAdamW && spec.kind != OptimizerKind::kLion)
     g = g + spec.weight_decay * p;
   switch (spec.kind) {

@@ -58,12 +58,13 @@ float random_float(SeededRandom& random, Flavour flavour) {
 std::string describe(const Case& c) {
   return fmt::format(
       "{} forms {}/{}/{} centred={} μ={} W={} count={} {}→{} wire={} stream={} offset={} "
-      "flavour={} absent={} seed={}",
+      "flavour={} absent={} l1={} λ={} state={} first={} seed={}",
       optimizer_name(c.optimizer.kind), static_cast<int>(c.optimizer.momentum_form),
       static_cast<int>(c.optimizer.epsilon_form), static_cast<int>(c.optimizer.ftrl_form),
       c.optimizer.centred, c.optimizer.momentum, c.workers, c.count, dtype_name(c.gradient_dtype),
       dtype_name(c.wire_dtype), c.has_wire, c.stream_wire, c.offset, static_cast<int>(c.flavour),
-      c.absent_per_million, c.seed);
+      c.absent_per_million, c.optimizer.l1, c.optimizer.compensation,
+      static_cast<int>(c.optimizer.state_dtype), c.first_element, c.seed);
 }
 
 const std::vector<OptimizerSpec>& optimizer_variants() {
@@ -91,6 +92,20 @@ const std::vector<OptimizerSpec>& optimizer_variants() {
   return all;
 }
 
+std::vector<OptimizerSpec> with_stages(const OptimizerSpec& spec) {
+  std::vector<OptimizerSpec> specs;
+  for (int stages = 1; stages < 8; ++stages) {
+    if (stages > 4 && stages < 7) continue;  // each alone, two together, all
+    OptimizerSpec staged = spec;
+    if ((stages & 1) != 0 && spec.kind != OptimizerKind::kFtrl) staged.l1 = 0.05;
+    if ((stages & 2) != 0) staged.compensation = 0.4;
+    if ((stages & 4) != 0) staged.state_dtype = StateDType::kBfloat16;
+    staged.rounding_seed = 3;
+    specs.push_back(staged);
+  }
+  return specs;
+}
+
 Arrays::Arrays(const Case& c)
     : case_(c),
       parameters_(c.count * sizeof(float), c.offset),
@@ -112,8 +127,9 @@ Arrays::Arrays(const Case& c)
   for (std::size_t i = 0; i < c.count; ++i)
     parameters_.as<float>()[i] = random_float(random, c.flavour);
   for (std::uint32_t s = 0; s < state_planes(c.optimizer); ++s)
-    std::fill_n(state_.emplace_back(c.count * sizeof(float), c.offset).as<float>(), c.count,
-                initial_state(c.optimizer, s));
+    initialize_state(
+        c.optimizer, s, parameters_.as<float>(), c.count,
+        state_.emplace_back(c.count * state_bytes(c.optimizer, s), c.offset).as<void>());
 }
 
 UpdateArgs Arrays::args() {
@@ -122,17 +138,18 @@ UpdateArgs Arrays::args() {
   args.workers = case_.workers;
   args.gradient_dtype = case_.gradient_dtype;
   args.parameters = parameters_.as<float>();
-  for (std::size_t s = 0; s < state_.size(); ++s) args.state[s] = state_[s].as<float>();
+  for (std::size_t s = 0; s < state_.size(); ++s) args.state[s] = state_[s].as<void>();
   args.wire = case_.has_wire ? wire_.as<void>() : nullptr;
   args.wire_dtype = case_.wire_dtype;
   args.count = case_.count;
+  args.first_element = case_.first_element;
   args.scale = case_.scale;
   args.stream_wire = case_.stream_wire;
   return args;
 }
 
-void Arrays::update(const KernelTable& kernels, std::uint64_t step) {
-  kernels.update(fold(case_.optimizer, step), args());
+bool Arrays::update(const KernelTable& kernels, std::uint64_t step) {
+  return kernels.update(fold(case_.optimizer, step), args());
 }
 
 std::vector<std::byte> Arrays::results() const {
@@ -157,6 +174,12 @@ std::vector<float> Arrays::parameters() {
 }
 
 std::vector<float> Arrays::state(std::uint32_t plane) {
+  if (state_bytes(case_.optimizer, plane) == 2) {
+    std::vector<float> decoded;
+    const auto* codes = state_[plane].as<std::uint16_t>();
+    for (std::size_t i = 0; i < case_.count; ++i) decoded.push_back(bf16_to_float(codes[i]));
+    return decoded;
+  }
   const auto* values = state_[plane].as<float>();
   return {values, values + case_.count};
 }

@@ -50,6 +50,7 @@ struct Case {
   Flavour flavour = Flavour::kOrdinary;
   std::uint32_t absent_per_million = 0;  // chance of "nothing this round", per worker
   float scale = 1;
+  std::uint64_t first_element = 0;
   std::uint64_t seed = 1;
 };
 std::string describe(const Case& c);
@@ -57,12 +58,16 @@ std::string describe(const Case& c);
 // Every kind in every form it has, with numbers that exercise each term.
 const std::vector<OptimizerSpec>& optimizer_variants();
 
+// The spec with an L1 penalty, with delay compensation, on bf16 state, and all at once, as far as
+// it takes them.
+std::vector<OptimizerSpec> with_stages(const OptimizerSpec& spec);
+
 // The arrays of a Case.
 class Arrays {
  public:
   explicit Arrays(const Case& c);
   UpdateArgs args();
-  void update(const KernelTable& kernels, std::uint64_t step);
+  bool update(const KernelTable& kernels, std::uint64_t step);
   // Parameters, state and wire, one after the other.
   std::vector<std::byte> results() const;
   bool guards_intact() const;

@@ -45,6 +45,8 @@ std::string_view code_name(Code code) {
       return "cancelled";
     case Code::kSystem:
       return "system error";
+    case Code::kNotFinite:
+      return "not finite";
   }
   return "unknown";
 }

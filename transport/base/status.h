@@ -35,6 +35,7 @@ enum class Code : std::uint8_t {
   kUnsupported,      // not available here
   kCancelled,        // ended because the owner closed or left
   kSystem,           // the operating system refused; see `system`
+  kNotFinite,        // a NaN or an infinity in a gradient ended the round
 };
 
 // "timeout", "peer lost", …
