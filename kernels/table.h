@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/codec/kernels.h"
 #include "kernels/dtype.h"
 #include "kernels/optimizer.h"
 #include "kernels/update.h"
@@ -28,6 +29,8 @@ struct KernelTable {
 
   // Exact.
   void (*decode)(const void* wire, DType dtype, float* values, std::size_t count);
+
+  const CodecKernels* codecs;
 };
 
 // Every table this CPU can run, worst first; the first is "scalar", the plain reference.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/codec_scalar.h"
 #include "kernels/cpu/scalar_vocabulary.h"
 #include "kernels/math/half.h"
 #include "kernels/math/optimizers-inl.h"
@@ -64,6 +65,7 @@ void update_elements(const Rule& rule, float clip, const UpdateArgs& args,
 }
 
 void update(const Coefficients& coefficients, const UpdateArgs& args) {
+  if (args.codec != nullptr) return update_encoded(coefficients, args, sum_encoded, update);
   const void* present[kMaxWorkers];
   const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
   with_rule<float>(coefficients, [&](const auto& rule) {
@@ -81,6 +83,6 @@ void decode(const void* wire, DType dtype, float* values, std::size_t count) {
 
 }  // namespace
 
-const KernelTable kKernels = {"scalar", update, encode, decode};
+const KernelTable kKernels = {"scalar", update, encode, decode, &kCodecs};
 
 }  // namespace penstock::scalar

@@ -22,6 +22,7 @@
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/codec_vector-inl.h"
 #include "kernels/cpu/vector-inl.h"
 #include "kernels/math/optimizers-inl.h"
 
@@ -223,7 +224,8 @@ inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& 
   return streams;
 }
 
-inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
+// Leaves streamed stores unfenced.
+inline void update_plain(const Coefficients& coefficients, const UpdateArgs& args) {
   const Streams streams = make_streams(coefficients, args);
   const Vector scale = splat<Vector>(args.scale);
   const std::size_t whole = args.count / kBlock * kBlock;
@@ -234,7 +236,14 @@ inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
         update_tail<decltype(type)>(rule, streams, scale, whole, args.count - whole);
     });
   });
-  if (streams.stream_wire) hwy::FlushStream();
+}
+
+inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
+  if (args.codec != nullptr)
+    update_encoded(coefficients, args, sum_encoded, update_plain);
+  else
+    update_plain(coefficients, args);
+  if (args.stream_wire) hwy::FlushStream();
 }
 
 PENSTOCK_END_TARGET

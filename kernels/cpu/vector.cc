@@ -10,12 +10,13 @@
 #include <hwy/highway.h>
 
 #if HWY_NATIVE_FMA && !HWY_HAVE_SCALABLE
+#include "kernels/cpu/codec_vector-inl.h"
 #include "kernels/cpu/convert-inl.h"
 #include "kernels/cpu/update-inl.h"
 
 namespace penstock::HWY_NAMESPACE {
 extern const KernelTable kKernels;
-const KernelTable kKernels = {hwy::TargetName(HWY_TARGET), update, encode, decode};
+const KernelTable kKernels = {hwy::TargetName(HWY_TARGET), update, encode, decode, &kCodecs};
 }  // namespace penstock::HWY_NAMESPACE
 #endif
 
