@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Google Benchmark of the kernels; with --ratios, only the ratios the documents quote.
+// Google Benchmark of the kernels; with --ratios or --codec-ratios, only the ratios the
+// documents quote.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "bench/micro/codec_ratios.h"
 #include "bench/micro/kernels_ratios.h"
 #include "bench/micro/kernels_workload.h"
 #include "kernels/initializer.h"
@@ -99,6 +101,10 @@ void register_all() {
 int main(int argc, char** argv) {
   if (argc == 2 && std::strcmp(argv[1], "--ratios") == 0) {
     penstock::bench::print_ratios(penstock::bench::kElements, penstock::bench::kRounds);
+    return 0;
+  }
+  if (argc == 2 && std::strcmp(argv[1], "--codec-ratios") == 0) {
+    penstock::bench::print_codec_ratios(penstock::bench::kElements / 4, penstock::bench::kRounds);
     return 0;
   }
   benchmark::Initialize(&argc, argv);

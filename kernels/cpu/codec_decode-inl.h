@@ -18,7 +18,7 @@
 #include <cstring>
 
 #include "kernels/codec/elements.h"
-#include "kernels/codec/encoded_sum.h"
+#include "kernels/cpu/codec_vector-inl.h"
 #include "kernels/cpu/vector-inl.h"
 
 PENSTOCK_BEGIN_TARGET
@@ -27,7 +27,7 @@ inline constexpr std::size_t kStep = 64;
 inline constexpr std::size_t kStepVectors = kStep / kLanes;
 inline constexpr std::size_t kPrefetchElements = 2048;
 static_assert(kMinCodecBlock % kStep == 0, "a step has one scale");
-static_assert(kEncodedChunk % kStep == 0);
+static_assert(kSummedAtOnce % kStep == 0);
 
 using Words = hn::RebindToUnsigned<Floats>;
 using WordVector = hn::Vec<Words>;

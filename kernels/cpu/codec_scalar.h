@@ -10,7 +10,7 @@ namespace penstock::scalar {
 // The codecs, element by element: the reference.
 extern const CodecKernels kCodecs;
 
-// See update_encoded().
+// sums[i − begin] = the elements' sum in rank order, +0 without any; parts follow one another.
 void sum_encoded(EncodedGradients& encoded, std::size_t begin, std::size_t end, float* sums);
 
 }  // namespace penstock::scalar

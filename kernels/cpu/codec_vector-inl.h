@@ -15,9 +15,13 @@
 #include "kernels/codec/kernels.h"
 
 namespace penstock::HWY_NAMESPACE {
+
 extern const CodecKernels kCodecs;
-// See update_encoded().
+
+// sums[i − begin] = the elements' sum in rank order, +0 without any; `begin` is a multiple of
+// kSummedAtOnce, and parts follow one another.
 void sum_encoded(EncodedGradients& encoded, std::size_t begin, std::size_t end, float* sums);
+
 }  // namespace penstock::HWY_NAMESPACE
 
 #endif

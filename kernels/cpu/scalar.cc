@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/scalar.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
@@ -64,8 +65,33 @@ void update_elements(const Rule& rule, float clip, const UpdateArgs& args,
   }
 }
 
+void update(const Coefficients& coefficients, const UpdateArgs& args);
+
+// The decoded gradients' sum takes the place of one gradient.
+void update_encoded(const Coefficients& coefficients, const UpdateArgs& args) {
+  const void* present[kMaxWorkers];
+  const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
+  EncodedGradients encoded(*args.codec, present, workers, args.count);
+  float sums[kSummedAtOnce];
+  const void* const summed = sums;
+  for (std::size_t begin = 0; begin < args.count; begin += kSummedAtOnce) {
+    UpdateArgs part = args;
+    part.codec = nullptr;
+    part.gradient_dtype = DType::kFloat32;
+    part.gradients = &summed;
+    part.workers = 1;
+    part.count = std::min(kSummedAtOnce, args.count - begin);
+    part.parameters += begin;
+    for (std::uint32_t s = 0; s < state_planes(coefficients.rule); ++s) part.state[s] += begin;
+    if (args.wire != nullptr)
+      part.wire = static_cast<char*>(args.wire) + begin * dtype_bytes(args.wire_dtype);
+    sum_encoded(encoded, begin, begin + part.count, sums);
+    update(coefficients, part);
+  }
+}
+
 void update(const Coefficients& coefficients, const UpdateArgs& args) {
-  if (args.codec != nullptr) return update_encoded(coefficients, args, sum_encoded, update);
+  if (args.codec != nullptr) return update_encoded(coefficients, args);
   const void* present[kMaxWorkers];
   const std::uint32_t workers = present_gradients(coefficients.rule, args, present);
   with_rule<float>(coefficients, [&](const auto& rule) {

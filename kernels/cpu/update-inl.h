@@ -20,6 +20,7 @@
 #include <hwy/cache_control.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/check_args.h"
 #include "kernels/cpu/codec_vector-inl.h"
@@ -224,7 +225,6 @@ inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& 
   return streams;
 }
 
-// Leaves streamed stores unfenced.
 inline void update_plain(const Coefficients& coefficients, const UpdateArgs& args) {
   const Streams streams = make_streams(coefficients, args);
   const Vector scale = splat<Vector>(args.scale);
@@ -238,9 +238,43 @@ inline void update_plain(const Coefficients& coefficients, const UpdateArgs& arg
   });
 }
 
+// The streams from element `first` on, with one gradient.
+inline Streams behind(const Streams& streams, std::size_t first, std::uint32_t planes,
+                      const float* gradient) {
+  Streams rest = streams;
+  rest.workers = 1;
+  rest.gradients[0] = gradient;
+  rest.parameters += first;
+  for (std::uint32_t s = 0; s < planes; ++s) rest.state[s] += first;
+  if (rest.wire != nullptr)
+    rest.wire = static_cast<char*>(rest.wire) + first * dtype_bytes(rest.wire_dtype);
+  return rest;
+}
+
+// Encoded gradients are decoded into sums that take the place of one gradient.
+inline void update_encoded(const Coefficients& coefficients, const UpdateArgs& args) {
+  Streams streams = make_streams(coefficients, args);
+  EncodedGradients encoded(*args.codec, streams.gradients, streams.workers, args.count);
+  const Vector scale = splat<Vector>(args.scale);
+  alignas(kLineBytes) float sums[kSummedAtOnce];
+  streams.workers = 0;
+  with_rule<Vector>(coefficients, [&](const auto& rule) HWY_ATTR {
+    constexpr std::uint32_t kPlanes = std::decay_t<decltype(rule)>::kPlanes;
+    for (std::size_t begin = 0; begin < args.count; begin += kSummedAtOnce) {
+      const std::size_t length = HWY_MIN(kSummedAtOnce, args.count - begin);
+      const std::size_t whole = length / kBlock * kBlock;
+      sum_encoded(encoded, begin, begin + length, sums);
+      update_blocks<Float32>(rule, streams, {nullptr, 0, sums, begin}, scale, begin, begin + whole);
+      if (whole < length)
+        update_tail<Float32>(rule, behind(streams, begin + whole, kPlanes, sums + whole), scale, 0,
+                             length - whole);
+    }
+  });
+}
+
 inline void update(const Coefficients& coefficients, const UpdateArgs& args) {
   if (args.codec != nullptr)
-    update_encoded(coefficients, args, sum_encoded, update_plain);
+    update_encoded(coefficients, args);
   else
     update_plain(coefficients, args);
   if (args.stream_wire) hwy::FlushStream();
