@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "engine/protocol/limits.h"
+#include "kernels/codec/codec_text.h"
 
 namespace penstock {
 
@@ -17,8 +18,14 @@ std::uint64_t TensorSpec::elements() const {
   return product;
 }
 
-std::size_t TensorSpec::slot_element_bytes() const {
+std::size_t TensorSpec::slice_element_bytes() const {
   return std::max(dtype_bytes(gradient_dtype), dtype_bytes(parameter_dtype));
+}
+
+std::uint64_t TensorSpec::slot_bytes(std::uint64_t count) const {
+  if (!encoded()) return count * slice_element_bytes();
+  const std::uint64_t gradient = encoded_bytes(codec, count);
+  return from_worker_0 ? std::max(gradient, count * dtype_bytes(parameter_dtype)) : gradient;
 }
 
 std::string describe(const Declaration& declaration) {
@@ -47,6 +54,12 @@ Status validate(const Declaration& declaration) {
   }
   if (Status status = validate(spec.optimizer); !status.ok()) return invalid(status.what());
   if (Status status = validate(spec.initializer); !status.ok()) return invalid(status.what());
+  if (Status status = validate(spec.codec); !status.ok()) return invalid(status.what());
+  if (spec.encoded() && spec.gradient_dtype != DType::kFloat32)
+    return Status(
+               invalid(fmt::format("codec {} encodes fp32 gradients, not {}",
+                                   codec_name(spec.codec.kind), dtype_name(spec.gradient_dtype))))
+        .with_hint("declare fp32 gradients or no codec");
   return {};
 }
 
@@ -58,6 +71,8 @@ std::string difference(const TensorSpec& a, const TensorSpec& b) {
   if (a.parameter_dtype != b.parameter_dtype)
     return fmt::format("parameter dtype {} against {}", dtype_name(a.parameter_dtype),
                        dtype_name(b.parameter_dtype));
+  if (!(a.codec == b.codec))
+    return fmt::format("codec {} against {}", codec_text(a.codec), codec_text(b.codec));
   if (a.optimizer.kind != b.optimizer.kind)
     return fmt::format("optimizer {} against {}", optimizer_name(a.optimizer.kind),
                        optimizer_name(b.optimizer.kind));

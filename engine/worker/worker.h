@@ -75,8 +75,8 @@ using Ticket = std::uint64_t;
 
 class Worker final : public Loop, private LinkHandler {
  public:
-  Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& host,
-         WorkerOptions options);
+  Worker(const Clock& clock, Device& device, ControlHub& hub, const KernelTable& kernels,
+         LaneHost& host, WorkerOptions options);
   ~Worker() override;
 
   // Connects to the scheduler; join() waits for the rest. Call once, before the first run_once().
@@ -139,6 +139,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank() const;  // after join()
   std::uint32_t workers() const;
   std::uint32_t servers() const;
+  std::uint64_t slice_bytes() const;  // of the job; see cut()
   TimeNs call_deadline_ns() const { return clock_.now_ns() + options_.call_timeout_ns; }
 
   // ---- the control loop ----
@@ -216,6 +217,7 @@ class Worker final : public Loop, private LinkHandler {
   void on_commit(const wire::CommitT& commit);
   void commit_declare(Call& call, const wire::CommitT& commit);
   void commit_remove(Call& call, const wire::CommitT& commit);
+  Status place_encoded(const Call& call);
   void on_grant(Rank server, const wire::GrantT& grant);
   void start_initial_round(Call& call);
   void on_key_initialised(InflightKey* key);
@@ -236,6 +238,7 @@ class Worker final : public Loop, private LinkHandler {
 
   const Clock& clock_;
   Device& device_;
+  const KernelTable& kernels_;
   RegionCache regions_;
   LaneHost& host_;
   const WorkerOptions options_;
@@ -269,6 +272,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank_ GUARDED_BY(mutex_) = 0;
   std::uint32_t workers_ GUARDED_BY(mutex_) = 0;
   std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slice_bytes_ GUARDED_BY(mutex_) = 0;
   std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
   std::atomic<bool> joined_{false};
 };
