@@ -30,7 +30,7 @@ struct RunResult {
   std::string codec = "none";
   std::uint64_t bytes = 0;         // S
   std::uint64_t pushed_bytes = 0;  // by one worker in a round; 0: S
-  std::uint64_t elements = 0;  // of one worker's model
+  std::uint64_t elements = 0;      // of one worker's model
   unsigned servers = 1, workers = 1, lanes = 1;
   std::uint64_t messages_per_round = 0;           // writes posted by one worker: slices pushed
   std::vector<double> round_us;                   // one sample per measured round, warm-up left out

@@ -12,6 +12,8 @@
 
 namespace penstock {
 
+static_assert(kMaxSliceBytes <= kMaxCodecCount / 2, "the index of an element fits a codec's");
+
 std::uint64_t TensorSpec::elements() const {
   std::uint64_t product = 1;
   for (const std::uint64_t dimension : shape) product *= dimension;

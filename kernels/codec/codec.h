@@ -23,8 +23,8 @@ namespace penstock {
 //   2bit                 element i in byte i/4, the first in the two top bits: 11 is +threshold,
 //                        10 is −threshold, 0x is 0. MXNet's.
 //   1bit                 element i in byte i/8, the first in the top bit: 1 is +1, 0 is −1.
-//   MXNet's;
-//                        the magnitude is always 1, the threshold only says where 1 begins.
+//                        MXNet's; the magnitude is always 1, the threshold only says where 1
+//                        begins.
 //   topk                 uint32 index[k], ascending, then float32 value[k]; k = ⌈fraction·n⌉
 // Bits behind the last element are 0.
 enum class CodecKind : std::uint8_t {

@@ -64,14 +64,16 @@ struct BlockScale {
 inline constexpr std::uint32_t kSmallestBlock = 27U << 23;
 
 // From the bits of the block's largest magnitude; those of an infinity or a NaN are larger than any
-// number's. int8 divides the largest by 127; fp8 takes the power of two that brings it to at most
-// the largest code, and 2¹¹⁹ at most, so that products with it stay finite.
+// number's. int8 divides the largest by 127 and keeps 17 bits of it; fp8 takes the power of two
+// that brings the largest to at most the largest code, and 2¹¹⁹ at most, so that products with it
+// stay finite. A code times its scale is then exact, so that it can be added with one rounding.
 inline BlockScale block_scale(CodecKind kind, std::uint32_t largest) {
   if (largest >= 0x7f80'0000) return {std::bit_cast<float>(kQuietNan), 0};
   if (largest < kSmallestBlock) return {0, 0};
   if (kind == CodecKind::kInt8) {
     const auto magnitude = std::bit_cast<float>(largest);
-    return {magnitude / 127, 127 / magnitude};
+    const auto scale = std::bit_cast<std::uint32_t>(magnitude / 127) & ~0x7fU;
+    return {std::bit_cast<float>(scale), 127 / magnitude};
   }
   // Both largest codes are 1.75 · 2ⁿ: a larger fraction carries into the exponent.
   const std::uint32_t top = kind == CodecKind::kFp8E4M3 ? 8 : 15;
@@ -108,11 +110,15 @@ inline void store_scale(float scale, std::uint8_t* encoded, std::size_t block) {
   std::memcpy(encoded + block * sizeof(scale), &scale, sizeof(scale));
 }
 
-inline float decode_block_code(const CodecSpec& spec, const std::uint8_t* encoded,
-                               std::size_t count, std::size_t i) {
+// An element as the two factors of its value, which is added as fma(part, multiplier, sum).
+struct BlockElement {
+  float part, multiplier;
+};
+inline BlockElement block_element(const CodecSpec& spec, const std::uint8_t* encoded,
+                                  std::size_t count, std::size_t i) {
   const float scale = load_scale(encoded, i / spec.block);
   const std::uint8_t code = encoded[codec_blocks(spec, count) * sizeof(float) + i];
-  return block_part(spec.kind, code) * block_multiplier(spec.kind, scale);
+  return {block_part(spec.kind, code), block_multiplier(spec.kind, scale)};
 }
 
 // What is left of `residual` once `code` is sent, for the elements begin … end of a block.

@@ -3,8 +3,10 @@
 
 // Codecs decoded into sums: steps of 64 elements, whose sum stays in registers while the workers
 // take turns. A codec here is a struct with
-//   row(encoded, at)   where a worker's elements from `at` on are, and what they are scaled by
-//   decode(row, v)     the v-th vector of the step
+//   row(encoded, at)      where a worker's elements from `at` on are, and what they are scaled by
+//   decode(row, v)        the v-th vector of the step
+//   plus(sum, row, v)     the same added to a sum
+//   element(encoded, i)   and plus_element(sum, encoded, i), of one element
 // elements.h says what the values are.
 
 #if defined(PENSTOCK_KERNELS_CPU_CODEC_DECODE_INL_H) == defined(HWY_TARGET_TOGGLE)
@@ -15,6 +17,7 @@
 #endif
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/codec/elements.h"
@@ -75,8 +78,14 @@ struct TwoBit {
     const auto index = hn::And(codes, hn::Set(Words(), 3));
     return hn::TableLookupLanes(table, hn::IndicesFromVec(Floats(), index));
   }
+  HWY_INLINE Vector plus(Vector sum, Row row, std::size_t v) const {
+    return add(sum, decode(row, v));
+  }
   float element(const std::uint8_t* encoded, std::size_t i) const {
     return decode_two_bit(encoded, i, threshold);
+  }
+  float plus_element(float sum, const std::uint8_t* encoded, std::size_t i) const {
+    return sum + element(encoded, i);
   }
   LaneShifts shifts;
   float threshold;
@@ -98,8 +107,14 @@ struct OneBit {
     const auto one = hn::And(bits, hn::Set(Words(), 0x8000'0000));
     return hn::BitCast(Floats(), hn::Xor(one, hn::Set(Words(), 0xbf80'0000)));
   }
+  HWY_INLINE Vector plus(Vector sum, Row row, std::size_t v) const {
+    return add(sum, decode(row, v));
+  }
   float element(const std::uint8_t* encoded, std::size_t i) const {
     return decode_one_bit(encoded, i);
+  }
+  float plus_element(float sum, const std::uint8_t* encoded, std::size_t i) const {
+    return sum + element(encoded, i);
   }
   LaneShifts shifts;
 };
@@ -154,12 +169,22 @@ struct Blocks {
     return {reinterpret_cast<const typename Code::Codes::T*>(encoded + scale_bytes + at),
             splat<Vector>(block_multiplier(Code::kKind, scale))};
   }
+  HWY_INLINE Vector part(const Row& row, std::size_t v) const {
+    return Code::part(hn::LoadU(typename Code::Codes(), row.codes + v * kLanes));
+  }
   HWY_INLINE Vector decode(const Row& row, std::size_t v) const {
-    const typename Code::Codes d;
-    return mul(Code::part(hn::LoadU(d, row.codes + v * kLanes)), row.multiplier);
+    return mul(part(row, v), row.multiplier);
+  }
+  HWY_INLINE Vector plus(Vector sum, const Row& row, std::size_t v) const {
+    return fma(part(row, v), row.multiplier, sum);
   }
   float element(const std::uint8_t* encoded, std::size_t i) const {
-    return decode_block_code(spec, encoded, count, i);
+    const BlockElement e = block_element(spec, encoded, count, i);
+    return e.part * e.multiplier;
+  }
+  float plus_element(float sum, const std::uint8_t* encoded, std::size_t i) const {
+    const BlockElement e = block_element(spec, encoded, count, i);
+    return std::fma(e.part, e.multiplier, sum);
   }
   CodecSpec spec;
   std::size_t count;
@@ -178,7 +203,7 @@ HWY_NOINLINE void sum_steps(const EncodedGradients& encoded, std::size_t begin, 
     for (std::size_t v = 0; v < kStepVectors; ++v) sum[v] = codec.decode(first, v);
     for (std::uint32_t w = 1; w < encoded.workers; ++w) {
       const auto row = codec.row(encoded.gradients[w], at);
-      for (std::size_t v = 0; v < kStepVectors; ++v) sum[v] = add(sum[v], codec.decode(row, v));
+      for (std::size_t v = 0; v < kStepVectors; ++v) sum[v] = codec.plus(sum[v], row, v);
     }
     for (std::size_t v = 0; v < kStepVectors; ++v)
       Float32::store(sum[v], sums + (at - begin) + v * kLanes);
@@ -186,9 +211,68 @@ HWY_NOINLINE void sum_steps(const EncodedGradients& encoded, std::size_t begin, 
   for (; at < end; ++at) {
     float sum = codec.element(encoded.gradients[0], at);
     for (std::uint32_t w = 1; w < encoded.workers; ++w)
-      sum += codec.element(encoded.gradients[w], at);
+      sum = codec.plus_element(sum, encoded.gradients[w], at);
     sums[at - begin] = sum;
   }
+}
+
+// Whether every sum of up to `workers` times ±threshold is exact, in any order. So it is for 0.5
+// and, up to 64 workers, for any threshold of 18 bits or less.
+inline bool sums_exactly(float threshold, std::uint32_t workers) {
+  const auto bits = std::bit_cast<std::uint32_t>(threshold);
+  const std::uint32_t exponent = bits >> 23;
+  std::uint32_t significand = (bits & 0x7f'ffff) | 0x80'0000;
+  significand >>= std::countr_zero(significand);
+  return exponent > 0 && exponent < 240 && std::uint64_t{significand} * workers <= (1U << 24);
+}
+
+// 2bit where the sums are exact: the workers' signs are counted in bytes, four elements by two
+// look-ups of a nibble each, and only the counts become floats.
+HWY_NOINLINE inline void sum_two_bit_counts(const EncodedGradients& encoded, std::size_t begin,
+                                            std::size_t end, float* sums) {
+  const hn::ScalableTag<std::uint8_t> d;
+  const hn::Repartition<std::uint16_t, decltype(d)> pairs;
+  constexpr std::size_t kBytes = 4 * kLanes;  // of a vector; each holds four elements
+  alignas(16) std::uint8_t signs[2][16];      // of a nibble's first and second element
+  for (std::uint32_t nibble = 0; nibble < 16; ++nibble)
+    for (std::uint32_t e = 0; e < 2; ++e) {
+      const std::uint32_t code = nibble >> (2 - 2 * e) & 3;
+      signs[e][nibble] = code == 3 ? 1 : code == 2 ? 0xff : 0;
+    }
+  const auto first = hn::LoadDup128(d, signs[0]), second = hn::LoadDup128(d, signs[1]);
+  const auto low = hn::Set(d, 0x0f);
+  const Vector threshold = splat<Vector>(encoded.spec.threshold);
+  std::size_t at = begin;
+  for (; at + 4 * kBytes <= end; at += 4 * kBytes) {
+    auto a = hn::Zero(d), b = a, c = a, e = a;  // elements 0 … 3 of each byte
+    for (std::uint32_t w = 0; w < encoded.workers; ++w) {
+      const std::uint8_t* const from = encoded.gradients[w] + at / 4;
+      __builtin_prefetch(from + kPrefetchElements / 4, 0, 3);
+      const auto bytes = hn::LoadU(d, from);
+      const auto high = hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(pairs, bytes))), low);
+      a = hn::Add(a, hn::TableLookupBytes(first, high));
+      b = hn::Add(b, hn::TableLookupBytes(second, high));
+      c = hn::Add(c, hn::TableLookupBytes(first, hn::And(bytes, low)));
+      e = hn::Add(e, hn::TableLookupBytes(second, hn::And(bytes, low)));
+    }
+    const auto ab = hn::BitCast(pairs, hn::InterleaveLower(d, a, b));
+    const auto ab_high = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+    const auto ce = hn::BitCast(pairs, hn::InterleaveLower(d, c, e));
+    const auto ce_high = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
+    // Quarter q of every 128-bit block: 16 elements, in order.
+    alignas(64) std::int8_t counts[4][kBytes];
+    const hn::RebindToSigned<decltype(d)> store;
+    hn::Store(hn::BitCast(store, hn::InterleaveLower(pairs, ab, ce)), store, counts[0]);
+    hn::Store(hn::BitCast(store, hn::InterleaveUpper(pairs, ab, ce)), store, counts[1]);
+    hn::Store(hn::BitCast(store, hn::InterleaveLower(pairs, ab_high, ce_high)), store, counts[2]);
+    hn::Store(hn::BitCast(store, hn::InterleaveUpper(pairs, ab_high, ce_high)), store, counts[3]);
+    for (std::size_t i = 0; i < 4 * kBytes; i += kLanes) {
+      const std::int8_t* const from = &counts[i % 64 / 16][i / 64 * 16 + i % 16];
+      const Vector count = Int8Code::part(hn::LoadU(Int8Code::Codes(), from));
+      Float32::store(mul(count, threshold), sums + (at - begin) + i);
+    }
+  }
+  if (at < end) sum_steps<TwoBit>(encoded, at, end, sums + (at - begin));
 }
 
 void sum_encoded(EncodedGradients& encoded, std::size_t begin, std::size_t end, float* sums) {
@@ -203,6 +287,8 @@ void sum_encoded(EncodedGradients& encoded, std::size_t begin, std::size_t end, 
     case CodecKind::kInt8:
       return sum_steps<Blocks<Int8Code>>(encoded, begin, end, sums);
     case CodecKind::kTwoBit:
+      if (sums_exactly(encoded.spec.threshold, encoded.workers))
+        return sum_two_bit_counts(encoded, begin, end, sums);
       return sum_steps<TwoBit>(encoded, begin, end, sums);
     case CodecKind::kOneBit:
       return sum_steps<OneBit>(encoded, begin, end, sums);

@@ -9,15 +9,19 @@
 namespace penstock::scalar {
 namespace {
 
-float decode_element(const EncodedGradients& encoded, std::uint32_t worker, std::size_t i) {
+// `sum` with a worker's element added; the first one's is the sum.
+float add_element(const EncodedGradients& encoded, std::uint32_t worker, std::size_t i, float sum) {
   const std::uint8_t* const bytes = encoded.gradients[worker];
+  const auto added = [&](float value) { return worker == 0 ? value : sum + value; };
   switch (encoded.spec.kind) {
     case CodecKind::kTwoBit:
-      return decode_two_bit(bytes, i, encoded.spec.threshold);
+      return added(decode_two_bit(bytes, i, encoded.spec.threshold));
     case CodecKind::kOneBit:
-      return decode_one_bit(bytes, i);
-    default:
-      return decode_block_code(encoded.spec, bytes, encoded.count, i);
+      return added(decode_one_bit(bytes, i));
+    default: {
+      const BlockElement e = block_element(encoded.spec, bytes, encoded.count, i);
+      return worker == 0 ? e.part * e.multiplier : std::fma(e.part, e.multiplier, sum);
+    }
   }
 }
 
@@ -69,8 +73,8 @@ void sum_encoded(EncodedGradients& encoded, std::size_t begin, std::size_t end, 
   if (encoded.workers == 0 || encoded.spec.kind == CodecKind::kTopK)
     return encoded.sum_top_k(begin, end, sums);
   for (std::size_t i = begin; i < end; ++i) {
-    float sum = decode_element(encoded, 0, i);
-    for (std::uint32_t w = 1; w < encoded.workers; ++w) sum += decode_element(encoded, w, i);
+    float sum = 0;
+    for (std::uint32_t w = 0; w < encoded.workers; ++w) sum = add_element(encoded, w, i, sum);
     sums[i - begin] = sum;
   }
 }

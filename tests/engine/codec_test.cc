@@ -63,6 +63,15 @@ struct Buffers {
   std::vector<float> gradients, parameters;
 };
 
+Declaration declared(const char* codec) {
+  Declaration declaration;
+  declaration.key = 7;
+  declaration.spec.name = "w";
+  declaration.spec.shape = {4};
+  declaration.spec.codec = *parse_codec_spec(codec);
+  return declaration;
+}
+
 HandJobOptions job_options(const char* transport) {
   HandJobOptions options;
   options.transport = transport;
@@ -170,8 +179,7 @@ TEST(EncodedGradients, AreDeclaredAlike) {
 }
 
 TEST(EncodedGradients, AreRefusedWithTheKeyAndTheReason) {
-  Declaration declaration{7, {.name = "w", .shape = {4}}};
-  declaration.spec.codec = *parse_codec_spec("2bit");
+  Declaration declaration = declared("2bit");
   EXPECT_TRUE(validate(declaration).ok());
   declaration.spec.gradient_dtype = DType::kBfloat16;
   EXPECT_EQ(validate(declaration).what(), "key 7 'w': codec 2bit encodes fp32 gradients, not bf16");
@@ -183,13 +191,12 @@ TEST(EncodedGradients, AreRefusedWithTheKeyAndTheReason) {
 
 TEST(EncodedGradients, TravelInTheDeclaration) {
   for (const char* text : {"none", "2bit:threshold=0.25", "int8:block=64", "topk:fraction=0.1"}) {
-    Declaration declaration{7, {.name = "w", .shape = {4}}};
-    declaration.spec.codec = *parse_codec_spec(text);
+    const Declaration declaration = declared(text);
     const Result<Declaration> read = from_wire(to_wire(declaration));
     ASSERT_TRUE(read.ok()) << read.status().to_string();
     EXPECT_EQ(*read, declaration);
   }
-  auto unknown = to_wire(Declaration{7, {.shape = {4}, .codec = *parse_codec_spec("1bit")}});
+  auto unknown = to_wire(declared("1bit"));
   unknown->codec->kind = 200;
   EXPECT_EQ(from_wire(unknown).status().code(), Code::kProtocol);
 }

@@ -33,8 +33,8 @@ Tensor Program::tensor(Key key, std::uint64_t elements) {
   tensor.spec.reduce = Reduce::kSum;
   tensor.spec.priority = static_cast<std::int32_t>(key % 3);
   if (options_.codecs && ledger_encoded(key)) {
-    tensor.spec.codec = {.kind = CodecKind::kTwoBit,
-                         .threshold = static_cast<float>(kLedgerThreshold)};
+    tensor.spec.codec.kind = CodecKind::kTwoBit;
+    tensor.spec.codec.threshold = static_cast<float>(kLedgerThreshold);
     buffers.residuals.assign(options_.workers, std::vector<std::int64_t>(elements));
   }
   tensor.gradients = std::as_writable_bytes(buffers.gradients);
