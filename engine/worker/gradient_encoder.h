@@ -19,8 +19,8 @@ namespace penstock {
 
 class GradientEncoder {
  public:
-  // `gradients` [elements] are the caller's and must live as long. The residual takes as much
-  // memory again.
+  // `gradients` [elements] are the caller's; the key keeps them registered. The residual takes as
+  // much memory again.
   GradientEncoder(const KernelTable& kernels, const CodecSpec& codec,
                   std::span<const float> gradients)
       : kernels_(kernels), codec_(codec), gradients_(gradients), residual_(gradients.size()) {}

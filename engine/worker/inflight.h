@@ -47,7 +47,7 @@ class InflightKey {
   std::uint32_t missing_slices() const { return remaining_.load(std::memory_order_relaxed); }
 
   const Declaration declaration;
-  const RegisteredBuffer gradients;  // registered unless they are encoded
+  const RegisteredBuffer gradients;
   const RegisteredBuffer parameters;
   const bool view;  // parameters are read in the servers' memory
   WaitPoint wait_point;

@@ -132,14 +132,12 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
                     "parameters {}",
                     describe(declaration), tensor.gradients.size(), tensor.parameters.size(),
                     spec.gradient_bytes(), spec.parameter_bytes()));
-  RegisteredBuffer gradients;
+  PENSTOCK_ASSIGN_OR_RETURN(auto gradients, regions_.acquire(tensor.gradients, Access::kMap));
   std::unique_ptr<GradientEncoder> encoder;
-  if (spec.encoded()) {  // what leaves this process is the encoder's
+  if (spec.encoded()) {
     const auto* values = reinterpret_cast<const float*>(tensor.gradients.data());
     encoder =
         std::make_unique<GradientEncoder>(kernels_, spec.codec, std::span(values, spec.elements()));
-  } else {
-    PENSTOCK_ASSIGN_OR_RETURN(gradients, regions_.acquire(tensor.gradients, Access::kMap));
   }
   RegisteredBuffer parameters;
   if (!no_parameters) {
