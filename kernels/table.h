@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/codec/kernels.h"
 #include "kernels/dtype.h"
 #include "kernels/optimizer.h"
 #include "kernels/update.h"
@@ -32,6 +33,7 @@ struct KernelTable {
 
   // True when none of [count] values is a NaN or an infinity. Reads each once.
   bool (*finite)(const void* values, DType dtype, std::size_t count);
+  const CodecKernels* codecs;
 };
 
 // Every table this CPU can run, worst first; the first is "scalar", the plain reference.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/codec/codec.h"
 #include "kernels/coefficients.h"
 #include "kernels/dtype.h"
 
@@ -42,6 +43,9 @@ struct UpdateArgs {
   const void* const* gradients = nullptr;  // [workers] → [count]; nullptr: nothing this round
   std::uint32_t workers = 0;               // 1 … kMaxWorkers
   DType gradient_dtype = DType::kFloat32;
+  // Where set, a gradient is what CodecKernels::encode() made of [count] floats, gradient_dtype
+  // does not matter, and the sum is that of the decoded values. Any bytes may be summed.
+  const CodecSpec* codec = nullptr;
   float* parameters = nullptr;               // [count], updated in place
   void* state[kMaxStatePlanes] = {nullptr};  // each [count], updated in place
   void* wire = nullptr;                      // [count] written, or nullptr: no output

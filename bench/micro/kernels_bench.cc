@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Google Benchmark of the kernels; with --ratios, only the ratios the documents quote.
+// Google Benchmark of the kernels; with --ratios or --codec-ratios, only the ratios the
+// documents quote.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "bench/kernels/ratios.h"
+#include "bench/micro/codec_ratios.h"
 #include "kernels/initializer.h"
 #include "transport/base/check.h"
 
@@ -127,6 +129,10 @@ int main(int argc, char** argv) {
     for (const DType dtype : {DType::kBfloat16, DType::kFloat32})
       for (const std::uint32_t workers : {8U, 1U})
         bench::print_ratios({.workers = workers, .dtype = dtype, .elements = bench::kElements});
+    return 0;
+  }
+  if (argc == 2 && std::strcmp(argv[1], "--codec-ratios") == 0) {
+    penstock::bench::print_codec_ratios(penstock::bench::kElements / 4, penstock::bench::kRounds);
     return 0;
   }
   benchmark::Initialize(&argc, argv);

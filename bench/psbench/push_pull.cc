@@ -14,6 +14,7 @@
 #include "bench/psbench/progress.h"
 #include "bench/psbench/report.h"
 #include "bench/psbench/sizes.h"
+#include "kernels/codec/codec_text.h"
 
 namespace penstock::psbench {
 namespace {
@@ -40,17 +41,22 @@ Result<std::vector<Model>> choose_models(const PushPullOptions& options, DType d
   return models;
 }
 
+// Bytes that one worker pushes of a model in a round.
+std::uint64_t pushed_bytes(const Model& model, const TensorSetOptions& tensors,
+                           std::uint64_t slice_bytes) {
+  std::uint64_t bytes = 0;
+  for (const ModelTensor& tensor : model.tensors)
+    for (const Slice& slice : cut(tensor.elements, sizeof(float), slice_bytes))
+      bytes += encoded_bytes(tensors.codec, slice.count);
+  return bytes;
+}
+
 Result<Plan> make_plan(const PushPullOptions& options) {
   Plan plan;
   PENSTOCK_ASSIGN_OR_RETURN(plan.job, make_job(options.local));
-  const std::optional<DType> dtype = parse_dtype(options.dtype);
-  if (!dtype)
-    return Status(Code::kInvalidArgument, fmt::format("no dtype is called '{}'", options.dtype))
-        .with_hint("known: fp32, fp16, bf16");
-  PENSTOCK_ASSIGN_OR_RETURN(plan.models, choose_models(options, *dtype));
   ExchangeOptions& exchange = plan.exchange;
-  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors.optimizer, make_optimizer(options.local));
-  exchange.tensors.dtype = *dtype;
+  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors, make_tensors(options));
+  PENSTOCK_ASSIGN_OR_RETURN(plan.models, choose_models(options, exchange.tensors.dtype));
   exchange.rounds = options.rounds;
   exchange.seconds = options.seconds;
   exchange.warm_up = options.warm_up;
@@ -142,6 +148,7 @@ class PushPull {
   void print_memory(const ClusterReport& report, std::uint64_t bytes) const;
   Status write_files() const;
   int verdict(const Status& status) const;
+  bool encodes() const { return plan_.exchange.tensors.codec.kind != CodecKind::kNone; }
 
   const PushPullOptions& options_;
   const Plan& plan_;
@@ -158,19 +165,22 @@ RunResult PushPull::describe_run(const Model& model) const {
   result.dtype = dtype_name(plan_.exchange.tensors.dtype);
   result.elements = model.elements();
   result.bytes = result.elements * dtype_bytes(plan_.exchange.tensors.dtype);
+  result.codec = codec_text(plan_.exchange.tensors.codec);
+  result.pushed_bytes =
+      encodes() ? pushed_bytes(model, plan_.exchange.tensors, plan_.job.slice_bytes) : result.bytes;
   result.servers = plan_.job.servers;
   result.workers = plan_.job.workers;
   result.lanes = plan_.job.lanes;
+  const std::size_t element_bytes =
+      encodes() ? sizeof(float) : dtype_bytes(plan_.exchange.tensors.dtype);
   for (const ModelTensor& tensor : model.tensors)
-    result.messages_per_round +=
-        cut(tensor.elements, dtype_bytes(plan_.exchange.tensors.dtype), plan_.job.slice_bytes)
-            .size();
+    result.messages_per_round += cut(tensor.elements, element_bytes, plan_.job.slice_bytes).size();
   return result;
 }
 
 Status PushPull::run_model(const Model& model) {
   RunResult result = describe_run(model);
-  if (options_.ceiling) {
+  if (options_.ceiling && !encodes()) {
     PENSTOCK_ASSIGN_OR_RETURN(result.ceiling_GBps, measure_ceiling(plan_, result.bytes));
   }
   PENSTOCK_ASSIGN_OR_RETURN(const SharedMemory memory, SharedMemory::create(sizeof(SharedPage)));
@@ -199,6 +209,9 @@ Status PushPull::run_model(const Model& model) {
   for (const ServerReport& server : report->servers)
     add(result.server_counters, result.transport, server.counters);
   fmt::print("{}", table_row(result));
+  if (encodes())
+    fmt::print("{:<10} gradients by {}: {} pushed by a worker in a round\n", "", result.codec,
+               format_size(result.pushed_bytes));
   results_.push_back(std::move(result));
   PENSTOCK_RETURN_IF_ERROR(first_failure(*report));
   if (!options_.sizes.empty()) return {};
@@ -266,8 +279,11 @@ int PushPull::run() {
       "registration are not counted\n",
       plan_.job.servers, plan_.job.workers, plan_.job.lanes, describe_transport(plan_.job),
       format_size(plan_.job.slice_bytes), plan_.exchange.warm_up);
-  fmt::print("GB/s = 10^9 bytes a second, one direction; the ceiling is {} in this session\n\n{}",
-             ceiling_name(plan_.job.transport), table_header());
+  fmt::print("GB/s = 10^9 bytes a second, one direction; {}\n\n{}",
+             encodes() ? "of pulling, since gradients are encoded; there is no ceiling for that"
+                       : fmt::format("the ceiling is {} in this session",
+                                     ceiling_name(plan_.job.transport)),
+             table_header());
   std::fflush(stdout);
   Status status;
   for (const Model& model : plan_.models) {
@@ -280,12 +296,36 @@ int PushPull::run() {
 
 }  // namespace
 
+Result<TensorSetOptions> make_tensors(const PushPullOptions& options) {
+  TensorSetOptions tensors;
+  const std::optional<DType> dtype = parse_dtype(options.dtype);
+  if (!dtype)
+    return Status(Code::kInvalidArgument, fmt::format("no dtype is called '{}'", options.dtype))
+        .with_hint(parse_codec(options.dtype)
+                       ? "that is a codec of gradients, see --codec; parameters are never encoded: "
+                         "fp32, fp16, bf16"
+                       : "known: fp32, fp16, bf16; 8 bits and less for gradients: --codec");
+  tensors.dtype = *dtype;
+  PENSTOCK_ASSIGN_OR_RETURN(tensors.codec, parse_codec_spec(options.codec));
+  if (tensors.codec.kind != CodecKind::kNone && options.audit)
+    return Status(Code::kInvalidArgument,
+                  fmt::format("--audit counts in whole numbers, which --codec {} rounds",
+                              options.codec))
+        .with_hint("leave --audit out: the first rounds are checked bit by bit");
+  PENSTOCK_ASSIGN_OR_RETURN(tensors.optimizer, make_optimizer(options.local));
+  return tensors;
+}
+
 void add_push_pull_options(CLI::App& app, PushPullOptions& options) {
   add_local_options(app, options.local);
   app.add_option("--model", options.model, "resnet50, vgg16, bert-large, gpt2 or dlrm-mlp")
       ->capture_default_str();
   app.add_option("--sizes", options.sizes, "a sweep instead of a model, as 4K:64M:x4 or 4K,1M");
   app.add_option("--dtype", options.dtype, "of gradients and parameters: fp32, fp16 or bf16")
+      ->capture_default_str();
+  app.add_option("--codec", options.codec,
+                 "of gradients: none, or one as 2bit:threshold=0.5, 1bit, int8:block=256, "
+                 "fp8_e4m3, fp8_e5m2, topk:fraction=0.01")
       ->capture_default_str();
   app.add_option("--rounds", options.rounds, "measured rounds; 0 goes by --seconds")
       ->capture_default_str();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bench/psbench/local_options.h"
+#include "bench/psbench/tensor_set.h"
 
 namespace penstock::psbench {
 
@@ -16,6 +17,7 @@ struct PushPullOptions {
   std::string model = "bert-large";
   std::string sizes;  // not empty: a sweep instead of the model
   std::string dtype = "fp32";
+  std::string codec = "none";
   std::uint64_t rounds = 0;
   double seconds = 2;
   std::uint64_t warm_up = 3;
@@ -25,6 +27,9 @@ struct PushPullOptions {
   double min_busbw = 0;  // GB/s
   std::string json, csv;
 };
+
+// --dtype and --codec. kInvalidArgument naming what is unknown or does not go together.
+Result<TensorSetOptions> make_tensors(const PushPullOptions& options);
 
 void add_push_pull_options(CLI::App& app, PushPullOptions& options);
 

@@ -34,7 +34,8 @@ Figures figures_of(const RunResult& r) {
   f.wire_Gbps = f.busbw_GBps * 8;
   f.messages_per_second = static_cast<double>(r.messages_per_round) / seconds;
   f.efficiency = r.ceiling_GBps > 0 ? f.busbw_GBps / r.ceiling_GBps : 0;
-  const double moved = 2 * bytes * r.workers * static_cast<double>(f.round_us.count);
+  const double pushed = r.pushed_bytes > 0 ? static_cast<double>(r.pushed_bytes) : bytes;
+  const double moved = (bytes + pushed) * r.workers * static_cast<double>(f.round_us.count);
   f.cpu_s_per_GB = moved > 0 ? r.cpu_s / (moved / kBytesPerGB) : 0;
   return f;
 }
@@ -62,7 +63,7 @@ std::string to_csv(std::span<const RunResult> results) {
   std::string text =
       "model,bytes,elements,transport,servers,workers,lanes,optimizer,dtype,rounds,min_us,mean_us,"
       "p50_us,p99_us,p999_us,max_us,stdev_us,algbw_GBps,busbw_GBps,wire_Gbps,ceiling_GBps,"
-      "efficiency,messages_per_second,cpu_s_per_GB,wrong\n";
+      "efficiency,messages_per_second,cpu_s_per_GB,wrong,codec,pushed_bytes\n";
   for (const RunResult& r : results) {
     const Figures f = figures_of(r);
     const Summary& t = f.round_us;
@@ -70,9 +71,10 @@ std::string to_csv(std::span<const RunResult> results) {
                         r.servers, r.workers, r.lanes, r.optimizer, r.dtype, t.count);
     text += fmt::format("{:.3f},{:.3f},{:.3f},{:.3f},{:.3f},{:.3f},{:.3f},", t.min, t.mean, t.p50,
                         t.p99, t.p999, t.max, t.deviation);
-    text += fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{:.6f},{:.3f},{:.6f},{}\n", f.algbw_GBps,
+    text += fmt::format("{:.6f},{:.6f},{:.6f},{:.6f},{:.6f},{:.3f},{:.6f},{},{},{}\n", f.algbw_GBps,
                         f.busbw_GBps, f.wire_Gbps, r.ceiling_GBps, f.efficiency,
-                        f.messages_per_second, f.cpu_s_per_GB, r.wrong);
+                        f.messages_per_second, f.cpu_s_per_GB, r.wrong, r.codec,
+                        r.pushed_bytes > 0 ? r.pushed_bytes : r.bytes);
   }
   return text;
 }

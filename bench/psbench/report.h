@@ -3,13 +3,14 @@
 #pragma once
 
 // What one run measured, and the three ways it is written down. Definitions:
-//   S       bytes of one worker's model on the wire, pushed and pulled once a round
+//   S       bytes of one worker's model on the wire, pulled once a round and pushed as well, by a
+//           codec in fewer bytes
 //   algbw   S / t, t the median round
 //   busbw   max(S, W·S/N) / t for W workers and N servers: the bytes through the most loaded
 //           process, one direction; push and pull overlap and are not added
 //   ceiling what raw TCP streams (or memory) moved per direction, both ways at once, same session
 //   cpu     processor seconds of all processes per GB pushed or pulled by all workers
-//   (2·W·S·rounds)
+//   (2·W·S·rounds; by a codec less)
 // GB = 10⁹ bytes; K, M, G after a size are binary.
 
 #include <cstdint>
@@ -26,8 +27,10 @@ namespace penstock::psbench {
 
 struct RunResult {
   std::string model, transport, optimizer, dtype;
-  std::uint64_t bytes = 0;     // S
-  std::uint64_t elements = 0;  // of one worker's model
+  std::string codec = "none";
+  std::uint64_t bytes = 0;         // S
+  std::uint64_t pushed_bytes = 0;  // by one worker in a round; 0: S
+  std::uint64_t elements = 0;      // of one worker's model
   unsigned servers = 1, workers = 1, lanes = 1;
   std::uint64_t messages_per_round = 0;           // writes posted by one worker: slices pushed
   std::vector<double> round_us;                   // one sample per measured round, warm-up left out

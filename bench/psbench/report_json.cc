@@ -37,6 +37,8 @@ Json json_of(const RunResult& r) {
       {"lanes", r.lanes},
       {"optimizer", r.optimizer},
       {"dtype", r.dtype},
+      {"codec", r.codec},
+      {"pushed_bytes", r.pushed_bytes > 0 ? r.pushed_bytes : r.bytes},
       {"rounds", f.round_us.count},
       {"round_us",
        {{"min", f.round_us.min},

@@ -62,10 +62,9 @@ Result<Model> choose_model(const PushPullOptions& options, DType dtype) {
 }
 
 // The rounds are fixed, so no worker has to tell the others when to stop.
-Result<ExchangeOptions> exchange_options(const PushPullOptions& options, DType dtype) {
+Result<ExchangeOptions> exchange_options(const PushPullOptions& options) {
   ExchangeOptions exchange;
-  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors.optimizer, make_optimizer(options.local));
-  exchange.tensors.dtype = dtype;
+  PENSTOCK_ASSIGN_OR_RETURN(exchange.tensors, make_tensors(options));
   exchange.rounds = std::max<std::uint64_t>(1, options.rounds);
   exchange.warm_up = options.warm_up;
   exchange.check = options.check;
@@ -75,10 +74,9 @@ Result<ExchangeOptions> exchange_options(const PushPullOptions& options, DType d
 }
 
 Status run_exchange(const PushPullOptions& options, const NodeOptions& node) {
-  const std::optional<DType> dtype = parse_dtype(options.dtype);
-  if (!dtype) return {Code::kInvalidArgument, "no such dtype: " + options.dtype};
-  PENSTOCK_ASSIGN_OR_RETURN(const Model model, choose_model(options, *dtype));
-  PENSTOCK_ASSIGN_OR_RETURN(const ExchangeOptions exchange, exchange_options(options, *dtype));
+  PENSTOCK_ASSIGN_OR_RETURN(const ExchangeOptions exchange, exchange_options(options));
+  const DType dtype = exchange.tensors.dtype;
+  PENSTOCK_ASSIGN_OR_RETURN(const Model model, choose_model(options, dtype));
   SharedPage page;
   const std::unique_ptr<WorkerProgram> program = make_exchange(model, exchange, page);
   PENSTOCK_ASSIGN_OR_RETURN(const auto worker, WorkerNode::start(node));
@@ -89,7 +87,7 @@ Status run_exchange(const PushPullOptions& options, const NodeOptions& node) {
   result.optimizer = options.local.optimizer;
   result.dtype = options.dtype;
   result.elements = model.elements();
-  result.bytes = result.elements * dtype_bytes(*dtype);
+  result.bytes = result.elements * dtype_bytes(dtype);
   result.servers = worker->worker().servers();
   result.workers = worker->worker().workers();
   WorkerReport report = program->run(worker->worker());

@@ -39,17 +39,19 @@ Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& 
   TensorSet set;
   set.options_ = options;
   set.workers_ = worker.workers();
+  set.slice_bytes_ = worker.slice_bytes();
   std::uint64_t all_bytes = 0;
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
     Item item;
     item.elements = model.tensors[i].elements;
     item.spec.name = model.tensors[i].name;
     item.spec.shape = model.tensors[i].shape;
-    item.spec.gradient_dtype = item.spec.parameter_dtype = options.dtype;
+    item.spec.parameter_dtype = options.dtype;
+    item.spec.codec = options.codec;
+    item.spec.gradient_dtype = item.spec.encoded() ? DType::kFloat32 : options.dtype;
     item.spec.optimizer = options.optimizer;
     item.spec.reduce = options.reduce;
     item.spec.priority = -static_cast<std::int32_t>(i);
-    set.wire_bytes_ += item.spec.gradient_bytes();
     all_bytes += pages(item.spec.gradient_bytes()) + pages(item.spec.parameter_bytes());
     set.items_.push_back(std::move(item));
   }
@@ -82,25 +84,36 @@ void TensorSet::fill_initial() {
 
 void TensorSet::fill_gradients(Rank worker, Round round) {
   for (std::size_t i = 0; i < items_.size(); ++i)
-    fill(items_[i].gradients.data(), options_.dtype, items_[i].elements,
+    fill(items_[i].gradients.data(), items_[i].spec.gradient_dtype, items_[i].elements,
          [&](std::uint64_t element) { return pattern_gradient(worker, key(i), round, element); });
 }
 
 std::uint64_t TensorSet::check(Round round, std::string& first_wrong) const {
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < items_.size(); ++i)
-    for (std::uint64_t begin = 0; begin < items_[i].elements; begin += kBlock)
-      wrong += check_block(items_[i], key(i), round, begin,
-                           std::min(kBlock, items_[i].elements - begin), first_wrong);
+    for (const Slice& block : check_blocks(items_[i]))
+      wrong += check_block(items_[i], key(i), round, block.begin, block.count, first_wrong);
   return wrong;
+}
+
+// Small enough for the first-level cache, or a codec's slices: some choose among all of a slice.
+std::vector<Slice> TensorSet::check_blocks(const Item& item) const {
+  if (item.spec.encoded()) return cut(item.elements, item.spec.slice_element_bytes(), slice_bytes_);
+  std::vector<Slice> blocks;
+  for (std::uint64_t begin = 0; begin < item.elements; begin += kBlock)
+    blocks.push_back({begin, std::min(kBlock, item.elements - begin)});
+  return blocks;
 }
 
 std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std::uint64_t begin,
                                      std::uint64_t count, std::string& first_wrong) const {
-  alignas(64) std::array<float, kBlock> parameters;
-  alignas(64) std::array<std::array<float, kBlock>, kMaxStatePlanes> state{};
-  alignas(64) std::array<std::byte, kBlock * sizeof(float)> wire;
-  std::vector<std::array<std::byte, kBlock * sizeof(float)>> gradients(workers_);
+  using Bytes = std::vector<std::byte>;
+  const TensorSpec& spec = item.spec;
+  const std::vector<float> zeros(count);
+  std::vector<float> parameters = zeros;
+  std::vector<std::vector<float>> state(kMaxStatePlanes, zeros), residuals(workers_, zeros);
+  Bytes wire(count * sizeof(float));
+  std::vector<Bytes> gradients(workers_, wire), encoded(workers_, Bytes(spec.slot_bytes(count)));
   std::array<const void*, kMaxWorkers> pointers{};
   fill(wire.data(), options_.dtype, count,
        [&](std::uint64_t i) { return pattern_initial(key, begin + i); });
@@ -109,14 +122,20 @@ std::uint64_t TensorSet::check_block(const Item& item, Key key, Round round, std
     initialize_state(options_.optimizer, plane, parameters.data(), count, state[plane].data());
   for (Round r = 1; r <= round; ++r) {
     for (Rank worker = 0; worker < workers_; ++worker) {
-      fill(gradients[worker].data(), options_.dtype, count,
+      fill(gradients[worker].data(), spec.gradient_dtype, count,
            [&](std::uint64_t i) { return pattern_gradient(worker, key, r, begin + i); });
       pointers[worker] = gradients[worker].data();
+      if (!spec.encoded()) continue;
+      reference().codecs->encode(spec.codec, reinterpret_cast<const float*>(pointers[worker]),
+                                 residuals[worker].data(), encoded[worker].data(), count);
+      pointers[worker] = encoded[worker].data();
     }
     UpdateArgs args;
     args.gradients = pointers.data();
     args.workers = workers_;
-    args.gradient_dtype = args.wire_dtype = options_.dtype;
+    args.gradient_dtype = spec.gradient_dtype;
+    args.wire_dtype = options_.dtype;
+    if (spec.encoded()) args.codec = &spec.codec;
     args.parameters = parameters.data();
     for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane)
       args.state[plane] = state[plane].data();

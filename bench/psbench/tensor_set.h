@@ -16,6 +16,7 @@ namespace penstock::psbench {
 struct TensorSetOptions {
   OptimizerSpec optimizer;
   DType dtype = DType::kFloat32;  // of gradients and parameters on the wire
+  CodecSpec codec;                // of gradients, which are float32 then
   Reduce reduce = Reduce::kMean;
 };
 
@@ -28,7 +29,6 @@ class TensorSet {
                                   Worker& worker);
 
   std::vector<Tensor> tensors() const;
-  std::uint64_t wire_bytes() const { return wire_bytes_; }  // of one push; a pull is the same
   std::size_t size() const { return items_.size(); }
   Key key(std::size_t index) const { return index; }
 
@@ -52,10 +52,11 @@ class TensorSet {
   };
   std::uint64_t check_block(const Item& item, Key key, Round round, std::uint64_t begin,
                             std::uint64_t count, std::string& first_wrong) const;
+  std::vector<Slice> check_blocks(const Item& item) const;
 
   TensorSetOptions options_;
   std::uint32_t workers_ = 1;
-  std::uint64_t wire_bytes_ = 0;
+  std::uint64_t slice_bytes_ = 0;
   std::vector<Item> items_;
   std::shared_ptr<const MemoryRegion> memory_;
 };

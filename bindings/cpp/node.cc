@@ -130,8 +130,8 @@ Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options
   role.call_timeout_ns = options.call_timeout_ns;
   role.messages = options.messages;
   role.notes = options.notes;
-  node->worker_ =
-      std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, *parts.lanes, role);
+  node->worker_ = std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, best_kernels(),
+                                           *parts.lanes, role);
   PENSTOCK_RETURN_IF_ERROR(node->worker_->start());
   run_control(parts, *node->worker_, "worker");
   PENSTOCK_RETURN_IF_ERROR(node->worker_->join());

@@ -41,6 +41,12 @@ Result<InitializerSpec> initializer_from_wire(const std::unique_ptr<wire::Initia
   return out;
 }
 
+Result<CodecSpec> codec_from_wire(const std::unique_ptr<wire::CodecT>& in) {
+  if (!in) return CodecSpec();
+  if (!in_range(in->kind, CodecKind::kTopK)) return malformed("unknown codec");
+  return CodecSpec{static_cast<CodecKind>(in->kind), in->threshold, in->block, in->fraction};
+}
+
 // FlatBuffers' verifier lets 64-bit elements start at any multiple of four bytes; ours do not.
 bool is_aligned(const flatbuffers::Vector<std::uint64_t>* numbers) {
   return numbers == nullptr || reinterpret_cast<std::uintptr_t>(numbers->Data()) % 8 == 0;
@@ -85,8 +91,8 @@ Result<wire::MessageT> decode(std::span<const std::byte> frame) {
   std::vector<std::uint64_t> storage((frame.size() + 7) / 8);
   std::copy(frame.begin(), frame.end(), std::as_writable_bytes(std::span(storage)).begin());
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(storage.data());
-  // Our messages nest four deep; a declaration batch has four tables per key.
-  flatbuffers::Verifier verifier(bytes, frame.size(), 8, 5 * kMaxDeclarationsPerCall);
+  // Our messages nest four deep; a declaration batch has five tables per key.
+  flatbuffers::Verifier verifier(bytes, frame.size(), 8, 6 * kMaxDeclarationsPerCall);
   if (frame.size() < 12 || !wire::VerifyMessageBuffer(verifier))
     return malformed(fmt::format("{} bytes that do not verify", frame.size()));
   const wire::Message* root = wire::GetMessage(bytes);
@@ -187,6 +193,12 @@ std::unique_ptr<wire::DeclarationT> to_wire(const Declaration& declaration) {
   out->initializer->a = spec.initializer.a;
   out->initializer->b = spec.initializer.b;
   out->initializer->seed = spec.initializer.seed;
+  if (!spec.encoded()) return out;
+  out->codec = std::make_unique<wire::CodecT>();
+  out->codec->kind = static_cast<std::uint8_t>(spec.codec.kind);
+  out->codec->threshold = spec.codec.threshold;
+  out->codec->block = spec.codec.block;
+  out->codec->fraction = spec.codec.fraction;
   return out;
 }
 
@@ -208,6 +220,7 @@ Result<Declaration> from_wire(const std::unique_ptr<wire::DeclarationT>& in) {
   out.spec.gradient_scale = in->gradient_scale;
   PENSTOCK_ASSIGN_OR_RETURN(out.spec.optimizer, from_wire(in->optimizer));
   PENSTOCK_ASSIGN_OR_RETURN(out.spec.initializer, initializer_from_wire(in->initializer));
+  PENSTOCK_ASSIGN_OR_RETURN(out.spec.codec, codec_from_wire(in->codec));
   PENSTOCK_RETURN_IF_ERROR(validate(out));
   return out;
 }

@@ -25,7 +25,7 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
 std::vector<Piece> cut_batch(std::span<const Declaration> batch, std::uint64_t slice_bytes) {
   std::vector<Piece> pieces;
   for (std::uint32_t i = 0; i < batch.size(); ++i) {
-    const std::uint64_t element_bytes = batch[i].spec.slot_element_bytes();
+    const std::uint64_t element_bytes = batch[i].spec.slice_element_bytes();
     for (const Slice& slice : cut(batch[i].spec.elements(), element_bytes, slice_bytes))
       pieces.push_back({i, slice, slice.count * element_bytes});
   }
@@ -77,7 +77,8 @@ Result<Placement> ShardMap::add(std::span<const Declaration> batch) {
       slice = lane.free_slices.back();
       lane.free_slices.pop_back();
     }
-    const std::uint64_t slot_bytes = round_up(piece.bytes, 64);
+    const std::uint64_t slot_bytes =
+        round_up(batch[piece.declaration].spec.slot_bytes(piece.elements.count), 64);
     placed.slices.push_back(
         {piece.declaration, slice, piece.elements, placed.slots_bytes, slot_bytes});
     placed.slots_bytes += 2 * slot_bytes;

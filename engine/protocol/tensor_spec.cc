@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "engine/protocol/limits.h"
+#include "kernels/codec/codec_text.h"
 
 namespace penstock {
 namespace {
@@ -43,14 +44,22 @@ std::optional<NotFinite> parse_not_finite(std::string_view name) {
   return std::nullopt;
 }
 
+static_assert(kMaxSliceBytes <= kMaxCodecCount / 2, "the index of an element fits a codec's");
+
 std::uint64_t TensorSpec::elements() const {
   std::uint64_t product = 1;
   for (const std::uint64_t dimension : shape) product *= dimension;
   return product;
 }
 
-std::size_t TensorSpec::slot_element_bytes() const {
+std::size_t TensorSpec::slice_element_bytes() const {
   return std::max(dtype_bytes(gradient_dtype), dtype_bytes(parameter_dtype));
+}
+
+std::uint64_t TensorSpec::slot_bytes(std::uint64_t count) const {
+  if (!encoded()) return count * slice_element_bytes();
+  const std::uint64_t gradient = encoded_bytes(codec, count);
+  return from_worker_0 ? std::max(gradient, count * dtype_bytes(parameter_dtype)) : gradient;
 }
 
 std::string describe(const Declaration& declaration) {
@@ -85,6 +94,12 @@ Status validate(const Declaration& declaration) {
                                spec.gradient_scale, kMinGradientScale, kMaxGradientScale));
   if (Status status = validate(spec.optimizer); !status.ok()) return invalid(status.what());
   if (Status status = validate(spec.initializer); !status.ok()) return invalid(status.what());
+  if (Status status = validate(spec.codec); !status.ok()) return invalid(status.what());
+  if (spec.encoded() && spec.gradient_dtype != DType::kFloat32)
+    return Status(
+               invalid(fmt::format("codec {} encodes fp32 gradients, not {}",
+                                   codec_name(spec.codec.kind), dtype_name(spec.gradient_dtype))))
+        .with_hint("declare fp32 gradients or no codec");
   return {};
 }
 
@@ -96,6 +111,8 @@ std::string difference(const TensorSpec& a, const TensorSpec& b) {
   if (a.parameter_dtype != b.parameter_dtype)
     return fmt::format("parameter dtype {} against {}", dtype_name(a.parameter_dtype),
                        dtype_name(b.parameter_dtype));
+  if (!(a.codec == b.codec))
+    return fmt::format("codec {} against {}", codec_text(a.codec), codec_text(b.codec));
   if (std::string words = difference(a.optimizer, b.optimizer); !words.empty()) return words;
   if (a.reduce != b.reduce) return "sum against mean";
   if (a.not_finite != b.not_finite)

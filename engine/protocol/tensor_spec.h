@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/protocol/types.h"
+#include "kernels/codec/codec.h"
 #include "kernels/dtype.h"
 #include "kernels/initializer.h"
 #include "kernels/optimizer.h"
@@ -43,13 +44,18 @@ struct TensorSpec {
   InitializerSpec initializer;  // … computed by the servers from a seed
   NotFinite not_finite = NotFinite::kAccept;
   double gradient_scale = 1;  // on the sum or mean; 1/s for losses that were multiplied by s
+  CodecSpec codec;            // of gradients on the wire; needs float32 gradients
   bool operator==(const TensorSpec&) const = default;
 
   std::uint64_t elements() const;
   std::uint64_t gradient_bytes() const { return elements() * dtype_bytes(gradient_dtype); }
   std::uint64_t parameter_bytes() const { return elements() * dtype_bytes(parameter_dtype); }
-  // A slot holds a gradient slice, or a slice of initial values in round 0.
-  std::size_t slot_element_bytes() const;
+  // What slices are cut by: the larger of a gradient and a parameter element, without the codec.
+  std::size_t slice_element_bytes() const;
+  bool encoded() const { return codec.kind != CodecKind::kNone; }
+  // Bytes of a slot of a slice of `count` elements: it holds a gradient or, in round 0, initial
+  // values of worker 0's.
+  std::uint64_t slot_bytes(std::uint64_t count) const;
 };
 
 struct Declaration {

@@ -17,7 +17,9 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
   LaneTables::Lent& lent = tables.lent[worker];
   for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
     const KeyTable& key = tables.keys()[i];
-    if (key.slices == 0 || lent.gradients[i].region.maps == 0) continue;
+    // What a worker encodes is not in its gradient buffer.
+    if (key.slices == 0 || lent.gradients[i].region.maps == 0 || key.declaration.spec.encoded())
+      continue;
     if (lent.mapped[i] == nullptr) {
       auto mapping = peer.endpoint->map(lent.gradients[i].region, Access::kMap);
       if (mapping.status().code() == Code::kTimeout) {  // one wait at a time: others have rounds

@@ -62,6 +62,7 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   args.gradients = gradients.data();
   args.workers = update.workers;
   args.gradient_dtype = spec.gradient_dtype;
+  if (spec.encoded()) args.codec = &spec.codec;
   args.parameters = tables.parameters(at);
   for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
     args.state[plane] = tables.state(at, plane);

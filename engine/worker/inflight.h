@@ -14,6 +14,7 @@
 #include "engine/protocol/tensor_spec.h"
 #include "engine/runtime/region_cache.h"
 #include "engine/runtime/wait_point.h"
+#include "engine/worker/gradient_encoder.h"
 
 namespace penstock {
 
@@ -63,7 +64,8 @@ class InflightKey {
 
   // Set by the control loop before the key is handed to lanes or users, constant afterwards.
   std::uint32_t slices = 0;
-  std::vector<std::uint32_t> lanes;  // that hold slices of it
+  std::vector<std::uint32_t> lanes;          // that hold slices of it
+  std::unique_ptr<GradientEncoder> encoder;  // of a key with a codec
 
   // [lane]: each filled by its lane before that lane counts a slice of round 0 down.
   struct Piece {

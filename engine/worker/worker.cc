@@ -10,14 +10,14 @@
 
 namespace penstock {
 
-Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& host,
-               WorkerOptions options)
+Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, const KernelTable& kernels,
+               LaneHost& host, WorkerOptions options)
     : clock_(clock),
       device_(device),
+      kernels_(kernels),
       regions_(device),
       host_(host),
       options_(std::move(options)),
-      kernels_(options_.kernels != nullptr ? *options_.kernels : best_kernels()),
       links_(hub, clock, *this, options_.detect_ns),
       redial_(clock) {
   operations_[kJoinTicket] = std::make_unique<Operation>();
@@ -136,13 +136,21 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
                     describe(declaration), tensor.gradients.size(), tensor.parameters.size(),
                     spec.gradient_bytes(), spec.parameter_bytes()));
   PENSTOCK_ASSIGN_OR_RETURN(auto gradients, regions_.acquire(tensor.gradients, Access::kMap));
+  std::unique_ptr<GradientEncoder> encoder;
+  if (spec.encoded()) {
+    const auto* values = reinterpret_cast<const float*>(tensor.gradients.data());
+    encoder =
+        std::make_unique<GradientEncoder>(kernels_, spec.codec, std::span(values, spec.elements()));
+  }
   RegisteredBuffer parameters;
   if (!no_parameters) {
     PENSTOCK_ASSIGN_OR_RETURN(parameters,
                               regions_.acquire(tensor.parameters, Access::kRemoteWrite));
   }
-  return std::make_unique<InflightKey>(std::move(declaration), std::move(gradients),
-                                       std::move(parameters), tensor.view);
+  auto key = std::make_unique<InflightKey>(std::move(declaration), std::move(gradients),
+                                           std::move(parameters), tensor.view);
+  key->encoder = std::move(encoder);
+  return key;
 }
 
 Ticket Worker::begin_declare(std::vector<Tensor> tensors) {
@@ -339,6 +347,11 @@ std::uint32_t Worker::workers() const {
 std::uint32_t Worker::servers() const {
   MutexLock lock(mutex_);
   return servers_;
+}
+
+std::uint64_t Worker::slice_bytes() const {
+  MutexLock lock(mutex_);
+  return slice_bytes_;
 }
 
 }  // namespace penstock

@@ -48,9 +48,8 @@ struct WorkerOptions {
   Incarnation incarnation = 0;          // the device's
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
-  MessageReceiver* messages = nullptr;   // outlives the worker; nullptr: no open messages
-  NoteReceiver* notes = nullptr;         // outlives the worker; nullptr: notes to it are dropped
-  const KernelTable* kernels = nullptr;  // outlives the worker; nullptr: best_kernels()
+  MessageReceiver* messages = nullptr;  // outlives the worker; nullptr: no open messages
+  NoteReceiver* notes = nullptr;        // outlives the worker; nullptr: notes to it are dropped
 };
 
 // A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
@@ -77,8 +76,8 @@ using Ticket = std::uint64_t;
 
 class Worker final : public Loop, private LinkHandler {
  public:
-  Worker(const Clock& clock, Device& device, ControlHub& hub, LaneHost& host,
-         WorkerOptions options);
+  Worker(const Clock& clock, Device& device, ControlHub& hub, const KernelTable& kernels,
+         LaneHost& host, WorkerOptions options);
   ~Worker() override;
 
   // Connects to the scheduler; join() waits for the rest. Call once, before the first run_once().
@@ -153,6 +152,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank() const;  // after join()
   std::uint32_t workers() const;
   std::uint32_t servers() const;
+  std::uint64_t slice_bytes() const;  // of the job; see cut()
   TimeNs call_deadline_ns() const { return clock_.now_ns() + options_.call_timeout_ns; }
 
   // ---- the control loop ----
@@ -241,6 +241,7 @@ class Worker final : public Loop, private LinkHandler {
   void commit_declare(Call& call, const wire::CommitT& commit);
   void commit_remove(Call& call, const wire::CommitT& commit);
   void commit_share(const Call& call, const wire::CommitT& commit);
+  Status place_encoded(const Call& call);
   void on_grant(Rank server, const wire::GrantT& grant);
   void start_initial_round(Call& call);
   void on_key_initialised(InflightKey* key);
@@ -261,10 +262,10 @@ class Worker final : public Loop, private LinkHandler {
 
   const Clock& clock_;
   Device& device_;
+  const KernelTable& kernels_;
   RegionCache regions_;
   LaneHost& host_;
   const WorkerOptions options_;
-  const KernelTable& kernels_;
   Waker waker_;
 
   // Control loop only.
@@ -295,6 +296,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank_ GUARDED_BY(mutex_) = 0;
   std::uint32_t workers_ GUARDED_BY(mutex_) = 0;
   std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slice_bytes_ GUARDED_BY(mutex_) = 0;
   std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
   std::atomic<bool> joined_{false};
   std::atomic<std::uint64_t> not_finite_{0};

@@ -219,6 +219,7 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
   Result<Placement> placement = map_->add(batch);
   if (!placement.ok()) return fail(placement.status());
   call.placement = std::move(*placement);
+  if (Status placed = place_encoded(call); !placed.ok()) return fail(placed);
   call.order = commit.order;
   call.keys_missing = static_cast<std::uint32_t>(call.keys.size());
   call.grants.resize(server_links_.size());
@@ -231,7 +232,7 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
   for (const InflightKey* key : call.keys) {
     lend.parameters.push_back(key->view ? to_wire(RemoteBuffer{}) : lent(key->parameters));
     lend.views.push_back(key->view ? 1 : 0);
-    lend.gradients.push_back(lent(key->gradients));
+    lend.gradients.push_back(key->encoder ? to_wire(RemoteBuffer{}) : lent(key->gradients));
   }
   const std::vector<std::byte> frame = encode_body(std::move(lend));
   for (Rank server = 0; server < server_links_.size(); ++server) {
@@ -249,6 +250,17 @@ void Worker::commit_declare(Call& call, const wire::CommitT& commit) {
     if (server_links_[server].link) links_.send_frame(*server_links_[server].link, frame);
   }
   for (InflightKey* key : call.keys) key->pieces.resize(lanes_.size());
+}
+
+// Memory for what the lanes will encode.
+Status Worker::place_encoded(const Call& call) {
+  std::vector<std::vector<Slice>> slices(call.keys.size());
+  for (const LanePlacement& lane : call.placement.lanes)
+    for (const SlicePlace& place : lane.slices) slices[place.declaration].push_back(place.elements);
+  for (std::size_t i = 0; i < call.keys.size(); ++i)
+    if (call.keys[i]->encoder != nullptr)
+      PENSTOCK_RETURN_IF_ERROR(call.keys[i]->encoder->place(std::move(slices[i]), regions_));
+  return {};
 }
 
 void Worker::on_grant(Rank server, const wire::GrantT& grant) {

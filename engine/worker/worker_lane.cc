@@ -91,6 +91,7 @@ void WorkerLane::handle(PushKey& push) {
             "lane {} slice {}: round {} while {} is next", index_, index, push.round, slice.next);
       slice.nothing = push.nothing;
       slice.not_finite = push.not_finite;
+      slice.encoded = false;
       make_ready(links_[range.server], index);
     }
 }
@@ -111,13 +112,30 @@ std::size_t WorkerLane::send_ready(Link& link) {
   return sent;
 }
 
+// What is written: in round 0 the parameters, then the gradient, encoded where the key has a codec.
+void WorkerLane::set_source(WorkerSlice& slice, WorkRequest& work) {
+  const InflightKey& key = *slice.key;
+  const TensorSpec& spec = key.declaration.spec;
+  if (slice.next > 0 && key.encoder != nullptr) {
+    if (!slice.encoded) key.encoder->encode(slice.elements, slice.encoded_offset);
+    slice.encoded = true;
+    work.local = &key.encoder->region();
+    work.local_offset = slice.encoded_offset;
+    work.length = encoded_bytes(spec.codec, slice.elements.count);
+    return;
+  }
+  const RegisteredBuffer& buffer = slice.next == 0 ? key.parameters : key.gradients;
+  const std::size_t element_bytes =
+      dtype_bytes(slice.next == 0 ? spec.parameter_dtype : spec.gradient_dtype);
+  work.local = buffer.region.get();
+  work.local_offset = buffer.offset + slice.elements.begin * element_bytes;
+  work.length = slice.elements.count * element_bytes;
+}
+
 bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   if (link.endpoint->send_free() == 0) return false;
   WorkerSlice& slice = link.slices[index];
-  const TensorSpec& spec = slice.key->declaration.spec;
-  const bool initial = slice.next == 0;  // round 0 carries the parameters, not a gradient
-  const std::size_t element_bytes =
-      dtype_bytes(initial ? spec.parameter_dtype : spec.gradient_dtype);
+  const bool initial = slice.next == 0;
   const SliceKind kind = slice.nothing                ? SliceKind::kNothing
                          : slice.not_finite           ? SliceKind::kNotFinite
                          : slice.in_place && !initial ? SliceKind::kInPlace
@@ -128,10 +146,7 @@ bool WorkerLane::post_slice(Link& link, std::uint32_t index) {
   work.unordered = true;  // see immediate.h
   work.immediate = encode_immediate(kind, slice.next, index);
   if (kind == SliceKind::kData) {
-    const RegisteredBuffer& buffer = initial ? slice.key->parameters : slice.key->gradients;
-    work.local = buffer.region.get();
-    work.local_offset = buffer.offset + slice.elements.begin * element_bytes;
-    work.length = slice.elements.count * element_bytes;
+    set_source(slice, work);
     work.remote = &slice.slots;
     work.remote_offset = slice.slot_offset + (slice.next & 1U) * slice.slot_bytes;
   }
@@ -269,6 +284,8 @@ void WorkerLane::handle(AddKeys& add) {
       slice.key = add.keys[place.declaration];
       slice.position = (next_position_ + place.declaration) << 24 | place.slice;
       slice.elements = place.elements;
+      if (slice.key->encoder != nullptr)
+        slice.encoded_offset = slice.key->encoder->offset(place.elements);
       slice.slot_offset = add.grants[server].slots.offset + place.slot_offset;
       slice.slot_bytes = place.slot_bytes;
       slice.slots = add.grants[server].slots.region;

@@ -125,7 +125,9 @@ class WorkerLane final : public Loop {
     Round next = 0;         // the first round whose answer has not arrived
     State state = State::kIdle;
     bool nothing = false, not_finite = false;  // of this round
-    std::uint8_t posted = 0;                   // writes of it that are not completed
+    bool encoded = false;              // this round's gradient is, and goes as it is if sent again
+    std::uint64_t encoded_offset = 0;  // of its bytes, where the key has a codec
+    std::uint8_t posted = 0;           // writes of it that are not completed
   };
   struct View {  // the slices of a batch whose parameters are read in place
     LaneGrant grant;
@@ -173,6 +175,7 @@ class WorkerLane final : public Loop {
   std::size_t take_messages();
   std::size_t send_ready(Link& link);
   bool post_slice(Link& link, std::uint32_t slice);
+  void set_source(WorkerSlice& slice, WorkRequest& work);
   void make_ready(Link& link, std::uint32_t slice);
   std::size_t finish_drops();
   bool still_posted(const InflightKey* key) const;

@@ -2,13 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/scalar.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/codec_scalar.h"
 #include "kernels/cpu/scalar_vocabulary.h"
 #include "kernels/math/half.h"
-#include "kernels/math/rounding.h"
 #include "kernels/math/optimizers-inl.h"
+#include "kernels/math/rounding.h"
 
 namespace penstock::scalar {
 namespace {
@@ -94,7 +96,40 @@ bool update_elements(const Rule& rule, const Coefficients& c, const UpdateArgs& 
   return finite;
 }
 
+bool update(const Coefficients& coefficients, const UpdateArgs& args);
+
+// The decoded gradients' sum takes the place of one gradient.
+bool update_encoded(const Coefficients& coefficients, const UpdateArgs& args) {
+  const void* present[kMaxWorkers];
+  const std::uint32_t workers = present_gradients(coefficients, args, present);
+  EncodedGradients encoded(*args.codec, present, workers, args.count);
+  float sums[kSummedAtOnce];
+  const void* const summed = sums;
+  const std::uint32_t rule_planes = state_planes(coefficients.rule);
+  bool finite = true;
+  for (std::size_t begin = 0; begin < args.count; begin += kSummedAtOnce) {
+    UpdateArgs part = args;
+    part.codec = nullptr;
+    part.gradient_dtype = DType::kFloat32;
+    part.gradients = &summed;
+    part.workers = 1;
+    part.count = std::min(kSummedAtOnce, args.count - begin);
+    part.parameters += begin;
+    part.first_element += begin;
+    for (std::uint32_t s = 0; s < state_planes(coefficients); ++s)
+      part.state[s] =
+          static_cast<char*>(args.state[s]) +
+          begin * (s < rule_planes ? state_bytes(coefficients.state_dtype) : sizeof(float));
+    if (args.wire != nullptr)
+      part.wire = static_cast<char*>(args.wire) + begin * dtype_bytes(args.wire_dtype);
+    sum_encoded(encoded, begin, begin + part.count, sums);
+    finite &= update(coefficients, part);
+  }
+  return finite;
+}
+
 bool update(const Coefficients& coefficients, const UpdateArgs& args) {
+  if (args.codec != nullptr) return update_encoded(coefficients, args);
   const void* present[kMaxWorkers];
   const std::uint32_t workers = present_gradients(coefficients, args, present);
   bool finite = true;
@@ -120,6 +155,6 @@ bool finite(const void* values, DType dtype, std::size_t count) {
 
 }  // namespace
 
-const KernelTable kKernels = {"scalar", update, encode, decode, finite};
+const KernelTable kKernels = {"scalar", update, encode, decode, finite, &kCodecs};
 
 }  // namespace penstock::scalar

@@ -20,8 +20,10 @@
 #include <hwy/cache_control.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/cpu/codec_vector-inl.h"
 #include "kernels/cpu/state-inl.h"
 #include "kernels/cpu/vector-inl.h"
 #include "kernels/math/optimizers-inl.h"
@@ -270,7 +272,7 @@ inline Streams make_streams(const Coefficients& coefficients, const UpdateArgs& 
 }
 
 template <class State>
-bool update_with(const Coefficients& coefficients, const UpdateArgs& args) {
+bool update_plain(const Coefficients& coefficients, const UpdateArgs& args) {
   const Streams streams = make_streams(coefficients, args);
   const Vector scale = splat<Vector>(args.scale);
   const std::size_t whole = args.count / kBlock * kBlock;
@@ -283,7 +285,57 @@ bool update_with(const Coefficients& coefficients, const UpdateArgs& args) {
             update_tail<decltype(type), State>(rule, streams, scale, whole, args.count - whole);
     });
   });
-  if (streams.stream_wire) hwy::FlushStream();
+  return finite;
+}
+
+// The streams from element `first` on, with one gradient.
+template <class State>
+Streams behind(const Streams& streams, std::size_t first, std::uint32_t planes,
+               const float* gradient) {
+  Streams rest = streams;
+  rest.workers = 1;
+  rest.gradients[0] = gradient;
+  rest.parameters += first;
+  rest.first_element += static_cast<std::uint32_t>(first);
+  for (std::uint32_t s = 0; s < planes; ++s)
+    rest.state[s] = static_cast<typename State::Element*>(rest.state[s]) + first;
+  if (rest.seen != nullptr) rest.seen += first;
+  if (rest.wire != nullptr)
+    rest.wire = static_cast<char*>(rest.wire) + first * dtype_bytes(rest.wire_dtype);
+  return rest;
+}
+
+// Encoded gradients are decoded into sums that take the place of one gradient.
+template <class State>
+bool update_encoded(const Coefficients& coefficients, const UpdateArgs& args) {
+  Streams streams = make_streams(coefficients, args);
+  EncodedGradients encoded(*args.codec, streams.gradients, streams.workers, args.count);
+  const Vector scale = splat<Vector>(args.scale);
+  alignas(kLineBytes) float sums[kSummedAtOnce];
+  streams.workers = 0;
+  bool finite = true;
+  with_rule<Vector>(coefficients, [&](const auto& rule) HWY_ATTR {
+    constexpr std::uint32_t kPlanes = std::decay_t<decltype(rule)>::kPlanes;
+    for (std::size_t begin = 0; begin < args.count; begin += kSummedAtOnce) {
+      const std::size_t length = HWY_MIN(kSummedAtOnce, args.count - begin);
+      const std::size_t whole = length / kBlock * kBlock;
+      sum_encoded(encoded, begin, begin + length, sums);
+      finite &= update_blocks<Float32, State>(rule, streams, {nullptr, 0, sums, begin}, scale,
+                                              begin, begin + whole);
+      if (whole < length)
+        finite &= update_tail<Float32, State>(
+            rule, behind<State>(streams, begin + whole, kPlanes, sums + whole), scale, 0,
+            length - whole);
+    }
+  });
+  return finite;
+}
+
+template <class State>
+bool update_with(const Coefficients& coefficients, const UpdateArgs& args) {
+  const bool finite = args.codec != nullptr ? update_encoded<State>(coefficients, args)
+                                            : update_plain<State>(coefficients, args);
+  if (args.stream_wire) hwy::FlushStream();
   return finite;
 }
 

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #if HWY_NATIVE_FMA && !HWY_HAVE_SCALABLE
+#include "kernels/cpu/codec_vector-inl.h"
 #include "kernels/cpu/convert-inl.h"
 #include "kernels/cpu/finite-inl.h"
 #include "kernels/cpu/update-inl.h"
@@ -24,7 +25,8 @@ static bool update(const Coefficients& coefficients, const UpdateArgs& args) {
 }
 
 extern const KernelTable kKernels;
-const KernelTable kKernels = {hwy::TargetName(HWY_TARGET), update, encode, decode, finite};
+const KernelTable kKernels = {
+    hwy::TargetName(HWY_TARGET), update, encode, decode, finite, &kCodecs};
 }  // namespace penstock::HWY_NAMESPACE
 #endif
 

@@ -38,7 +38,8 @@ HandJob::HandJob(const HandJobOptions& options) : options_(options), fabric_(clo
     role.name = fmt::format("worker{}", rank);
     role.rank = rank;
     role.incarnation = incarnations_.back();
-    workers_.push_back(std::make_unique<Worker>(clock_, device, add_hub(), host_, role));
+    workers_.push_back(
+        std::make_unique<Worker>(clock_, device, add_hub(), best_kernels(), host_, role));
     CHECK(workers_.back()->start().ok());
   }
   for (Rank rank = 0; rank < options.workers; ++rank) {

@@ -136,8 +136,8 @@ void Cluster::start_worker(Rank rank) {
   role.rank = rank;
   role.incarnation = process.member.incarnation;
   role.detect_ns = options_.detect_ns;
-  process.worker =
-      std::make_unique<Worker>(clock_, *process.device, *process.hub, process.host, role);
+  process.worker = std::make_unique<Worker>(clock_, *process.device, *process.hub, best_kernels(),
+                                            process.host, role);
   const Status started = process.worker->start();
   CHECK(started.ok(), "{}", started.to_string());
   programs_.push_back(std::make_unique<Program>(*process.worker, options_.program, random_.next()));

@@ -25,6 +25,20 @@ inline std::int64_t ledger_initial(Key key, std::uint64_t element) {
   return static_cast<std::int64_t>(SeededRandom::mix(key ^ (element << 20)) % 201) - 100;
 }
 
+// Every third key goes by 2bit with a whole threshold, so that what is sent and what is kept back
+// are whole numbers, too. A slice encoded twice for one round would show.
+inline constexpr std::int64_t kLedgerThreshold = 4;
+inline bool ledger_encoded(Key key) { return key % 3 == 1; }
+
+// What 2bit sends of a residual to which the gradient was added already.
+inline std::int64_t ledger_sent(std::int64_t& residual) {
+  const std::int64_t sent = residual >= kLedgerThreshold    ? kLedgerThreshold
+                            : residual <= -kLedgerThreshold ? -kLedgerThreshold
+                                                            : 0;
+  residual -= sent;
+  return sent;
+}
+
 // A worker pushes "nothing" now and then.
 inline bool ledger_nothing(Rank worker, Key key, Round round) {
   return SeededRandom::mix(worker * 31 + key * 7 + round) % 11 == 0;

@@ -32,6 +32,11 @@ Tensor Program::tensor(Key key, std::uint64_t elements) {
   tensor.spec.optimizer.learning_rate = 1;
   tensor.spec.reduce = Reduce::kSum;
   tensor.spec.priority = static_cast<std::int32_t>(key % 3);
+  if (options_.codecs && ledger_encoded(key)) {
+    tensor.spec.codec.kind = CodecKind::kTwoBit;
+    tensor.spec.codec.threshold = static_cast<float>(kLedgerThreshold);
+    buffers.residuals.assign(options_.workers, std::vector<std::int64_t>(elements));
+  }
   tensor.gradients = std::as_writable_bytes(buffers.gradients);
   tensor.parameters = std::as_writable_bytes(std::span(buffers.parameters));
   return tensor;
@@ -139,8 +144,15 @@ bool Program::finish_rounds() {
 void Program::advance_expected(Key key, Buffers& buffers, Round round) const {
   for (Rank worker = 0; worker < options_.workers; ++worker)
     if (!ledger_nothing(worker, key, round))
-      for (std::uint64_t i = 0; i < buffers.expected.size(); ++i)
-        buffers.expected[i] -= ledger_gradient(worker, key, round, i);
+      for (std::uint64_t i = 0; i < buffers.expected.size(); ++i) {
+        std::int64_t sent = ledger_gradient(worker, key, round, i);
+        if (!buffers.residuals.empty()) {
+          std::int64_t& residual = buffers.residuals[worker][i];
+          residual += sent;
+          sent = ledger_sent(residual);
+        }
+        buffers.expected[i] -= sent;
+      }
 }
 
 void Program::audit(Key key, const Buffers& buffers) {

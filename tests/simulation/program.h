@@ -21,6 +21,7 @@ struct ProgramOptions {
   Round rounds = 6;
   std::uint32_t workers = 1;
   bool in_place = false;    // gradients where servers can map them
+  bool codecs = false;      // see ledger_encoded()
   bool change_keys = true;  // remove key 0 after half of the rounds, declare another
 };
 
@@ -47,9 +48,10 @@ class Program {
     std::vector<float> own;      // the gradients, unless the transport allocated them
     std::span<float> gradients;  // allocated ones live as long as the key is declared
     std::vector<float> parameters;
-    std::vector<std::int64_t> expected;  // after round `round`
-    Round round = 0;                     // finished
-    Round running = 0;                   // started; == round when idle
+    std::vector<std::int64_t> expected;                // after round `round`
+    std::vector<std::vector<std::int64_t>> residuals;  // [worker], then, where they are encoded
+    Round round = 0;                                   // finished
+    Round running = 0;                                 // started; == round when idle
   };
 
   Tensor tensor(Key key, std::uint64_t elements);

@@ -87,6 +87,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
     options.death = death;
   }
   options.program.in_place = random.chance(500'000);
+  options.program.codecs = random.chance(500'000);
   if (random.chance(750'000))
     options.faults.reorder_per_million = static_cast<std::uint32_t>(random.below(1'000'000));
   return options;

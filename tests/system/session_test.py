@@ -33,7 +33,7 @@ class Sessions(unittest.TestCase):
         self.assertEqual(
             set(result),
             {"model", "bytes", "transport", "servers", "workers", "lanes", "optimizer", "dtype",
-             "rounds", "round_us", "algbw_GBps", "busbw_GBps", "ceiling_GBps", "efficiency",
+             "codec", "pushed_bytes", "rounds", "round_us", "algbw_GBps", "busbw_GBps", "ceiling_GBps", "efficiency",
              "cpu_s_per_GB", "wrong", "counters"})
         self.assertEqual(set(result["round_us"]), {"min", "p50", "p99", "max"})
         self.assertEqual((result["model"], result["bytes"]), ("dlrm-mlp", 2 * 2368897))
@@ -62,6 +62,24 @@ class Sessions(unittest.TestCase):
                           "ftrl:initial_accumulator=0.1",
                           "lion:schedule=cosine,period=5,warmup=2"):
             self.measure("--optimizer", optimizer, "--sizes", "100K", *QUICK)
+
+    def test_checks_the_bits_of_every_codec_over_every_transport(self):
+        pushed = {"2bit:threshold=0.5": 250_000, "1bit:threshold=0.5": 125_000,
+                  "int8:block=64": 1_062_500, "fp8_e4m3:block=256": 1_015_640,
+                  "fp8_e5m2:block=4096": 1_000_988, "topk:fraction=0.01": 80_016}
+        for transport in ("tcp", "shm", "loopback"):
+            for codec, count in pushed.items():
+                report = self.measure("--codec", codec, "--transport", transport, "--local", "2x2",
+                                      "--sizes", "4000000", "--optimizer", "adamw", *QUICK)
+                (result,) = report["results"]
+                self.assertEqual((result["codec"], result["wrong"]), (codec, 0))
+                self.assertAlmostEqual(result["pushed_bytes"], count, delta=200)
+                self.assertEqual(result["bytes"], 4000000)
+
+    def test_encodes_gradients_of_parameters_in_sixteen_bits(self):
+        for dtype in ("fp16", "bf16"):
+            self.measure("--codec", "int8", "--dtype", dtype, "--lanes", "2", "--sizes", "300K",
+                         *QUICK)
 
     def test_works_with_more_lanes_than_processors(self):
         self.measure("--lanes", 2 * (os.cpu_count() or 1), "--sizes", "1M", *QUICK)
@@ -130,6 +148,12 @@ class WrongInput(unittest.TestCase):
                 (("--optimizer", "adam:beta1=1"), "beta1 is 1"),
                 (("--optimizer", "adam:betta=1"), "'betta'"),
                 (("--dtype", "fp8"), "fp32"),
+                (("--dtype", "fp8_e4m3"), "parameters are never encoded"),
+                (("--codec", "3bit"), "known: none, fp8_e4m3"),
+                (("--codec", "2bit:threshold=0"), "codec threshold is 0"),
+                (("--codec", "int8:block=3"), "codec block is 3"),
+                (("--codec", "topk:fraction=nan"), "codec fraction is nan"),
+                (("--audit", "--codec", "2bit"), "--codec 2bit"),
                 (("--transport", "pigeon"), "known: "),
                 (("--audit", "--optimizer", "adam"), "sgd"),
                 (("--ktls",), "--encrypt"),
