@@ -31,6 +31,12 @@ constexpr Number kNumbers[] = {
     {"lambda2", &OptimizerSpec::lambda2},
     {"beta", &OptimizerSpec::beta},
     {"initial_accumulator", &OptimizerSpec::initial_accumulator},
+    {"trust", &OptimizerSpec::trust},
+    {"clip_norm", &OptimizerSpec::clip_norm},
+    {"clip_global_norm", &OptimizerSpec::clip_global_norm},
+    {"beta2_decay", &OptimizerSpec::beta2_decay},
+    {"epsilon2", &OptimizerSpec::epsilon2},
+    {"clip_threshold", &OptimizerSpec::clip_threshold},
 };
 
 struct ScheduleNumber {
@@ -85,6 +91,12 @@ const std::vector<Choice>& choices() {
       {"centred",
        {"0", "1"},
        [](OptimizerSpec& spec, std::size_t word) { spec.centred = word == 1; }},
+      {"relative_step",
+       {"0", "1"},
+       [](OptimizerSpec& spec, std::size_t word) { spec.relative_step = word == 1; }},
+      {"scale_parameter",
+       {"0", "1"},
+       [](OptimizerSpec& spec, std::size_t word) { spec.scale_parameter = word == 1; }},
   };
   return all;
 }

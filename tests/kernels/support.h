@@ -54,7 +54,7 @@ struct Case {
 };
 std::string describe(const Case& c);
 
-// Every kind in every form it has, with numbers that exercise each term.
+// Every kind without norms in every form it has, with numbers that exercise each term.
 const std::vector<OptimizerSpec>& optimizer_variants();
 
 // The arrays of a Case.
