@@ -33,6 +33,8 @@ struct TensorSpec {
   std::uint64_t elements() const;
   std::uint64_t gradient_bytes() const { return elements() * dtype_bytes(gradient_dtype); }
   std::uint64_t parameter_bytes() const { return elements() * dtype_bytes(parameter_dtype); }
+  // adafactor's means by row and column would have to be added up over lanes otherwise.
+  bool on_one_lane() const { return optimizer.kind == OptimizerKind::kAdaFactor; }
   // A slot holds a gradient slice, or a slice of initial values in round 0.
   std::size_t slot_element_bytes() const;
 };

@@ -56,8 +56,11 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 }
 
 std::uint64_t LaneTables::memory_bytes() const {
-  return (1 + planes_) * storage_.elements * sizeof(float) + storage_.wire_bytes +
-         slots_.size() * placement_.slots_bytes;
+  std::uint64_t bytes = (1 + planes_) * storage_.elements * sizeof(float) + storage_.wire_bytes +
+                        slots_.size() * placement_.slots_bytes + sums_.bytes().size();
+  for (const KeyTable& key : keys_)
+    if (key.norms != nullptr) bytes += key.norms->step.memory_bytes();
+  return bytes;
 }
 
 }  // namespace penstock
