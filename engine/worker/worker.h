@@ -139,6 +139,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank() const;  // after join()
   std::uint32_t workers() const;
   std::uint32_t servers() const;
+  std::uint64_t slice_bytes() const;
   TimeNs call_deadline_ns() const { return clock_.now_ns() + options_.call_timeout_ns; }
 
   // ---- the control loop ----
@@ -196,6 +197,7 @@ class Worker final : public Loop, private LinkHandler {
   Result<std::unique_ptr<InflightKey>> make_key(Tensor& tensor);
   Status start_round(Key key, Round round, bool nothing);
   Result<InflightKey*> ready_key(Key key) const REQUIRES(mutex_);
+  Status global_norm_at_rest(const InflightKey& removed) const REQUIRES(mutex_);
   Status missing(const InflightKey& key, Round round) const;
   void complete(Ticket ticket, Status status);
 
@@ -269,6 +271,7 @@ class Worker final : public Loop, private LinkHandler {
   Rank rank_ GUARDED_BY(mutex_) = 0;
   std::uint32_t workers_ GUARDED_BY(mutex_) = 0;
   std::uint32_t servers_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slice_bytes_ GUARDED_BY(mutex_) = 0;
   std::atomic<bool> failed_{false};  // mirrors failure_, for waiters
   std::atomic<bool> joined_{false};
 };

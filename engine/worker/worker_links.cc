@@ -144,6 +144,7 @@ void Worker::on_roster(const wire::RosterT& roster) {
     rank_ = self_.rank;
     workers_ = workers;
     servers_ = servers;
+    slice_bytes_ = roster.slice_bytes;
   }
   map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {

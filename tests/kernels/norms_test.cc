@@ -12,7 +12,7 @@
 #include "kernels/optimizer_text.h"
 #include "kernels/reproducible.h"
 #include "tests/kernels/norm_oracle.h"
-#include "tests/kernels/norm_tensor.h"
+#include "tests/support/norm_tensor.h"
 #include "tests/kernels/support.h"
 
 namespace penstock::test {

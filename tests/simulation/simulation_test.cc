@@ -45,6 +45,16 @@ TEST(Simulation, ResultDoesNotDependOnServersLanesOrSlices) {
     }
 }
 
+TEST(Simulation, NormsThatClipNothingChangeNothing) {
+  const std::uint64_t expected = run_cluster(calm(2, 1, 1)).fingerprint;
+  for (const std::uint32_t servers : {1U, 3U})
+    for (const std::uint32_t lanes : {1U, 2U}) {
+      ClusterOptions options = calm(2, servers, lanes);
+      options.program.norms = true;
+      EXPECT_EQ(run_cluster(options).fingerprint, expected);
+    }
+}
+
 std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
   const char* const text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
@@ -89,6 +99,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
   options.program.in_place = random.chance(500'000);
   if (random.chance(750'000))
     options.faults.reorder_per_million = static_cast<std::uint32_t>(random.below(1'000'000));
+  options.program.norms = random.chance(500'000);
   return options;
 }
 

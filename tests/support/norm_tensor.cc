@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/kernels/norm_tensor.h"
+#include "tests/support/norm_tensor.h"
 
 namespace penstock::test {
 
