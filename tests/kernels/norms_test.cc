@@ -12,8 +12,8 @@
 #include "kernels/optimizer_text.h"
 #include "kernels/reproducible.h"
 #include "tests/kernels/norm_oracle.h"
-#include "tests/support/norm_tensor.h"
 #include "tests/kernels/support.h"
+#include "tests/support/norm_tensor.h"
 
 namespace penstock::test {
 namespace {
