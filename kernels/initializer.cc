@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cfloat>
 #include <cmath>
 
+#include "kernels/reproducible.h"
 #include "transport/base/random.h"
 
 namespace penstock {
@@ -23,24 +23,6 @@ std::uint64_t stream_of(std::uint64_t seed, std::uint64_t key) {
 
 std::uint64_t bits_of(std::uint64_t stream, std::uint64_t element) {
   return SeededRandom::mix(stream + (element + 1) * kGolden);
-}
-
-// Natural logarithm of a normal positive double, to about 1e-16: x = m·2ᵉ with m near 1, and
-// log m = 2·artanh(s), s = (m−1)/(m+1), |s| < 0.172, as a series. Not libm's, whose last bits
-// differ between machines.
-double logarithm(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  auto exponent = static_cast<std::int64_t>(bits >> 52) - 1023;
-  double m = std::bit_cast<double>((bits & 0x000f'ffff'ffff'ffff) | 0x3ff0'0000'0000'0000);
-  if (m > 1.4142135623730951) {
-    m *= 0.5;
-    ++exponent;
-  }
-  const double s = (m - 1) / (m + 1);
-  const double square = s * s;
-  double series = 0;
-  for (int odd = 21; odd >= 1; odd -= 2) series = series * square + 1.0 / odd;
-  return 2 * s * series + static_cast<double>(exponent) * 0.6931471805599453;
 }
 
 // Coefficients of Wichura 1988, "Algorithm AS 241", routine PPND16, highest power first.

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "kernels/math/half.h"
+#include "transport/base/check.h"
 #include "transport/base/random.h"
 
 namespace penstock {
@@ -19,6 +20,7 @@ bool between(double value, double low, double high) { return value >= low && val
 bool is_rate(double value) { return between(value, 0, FLT_MAX); }
 bool is_positive(double value) { return between(value, FLT_MIN, FLT_MAX); }
 bool is_average(double value) { return value >= 0 && value < 1; }
+bool is_decay_exponent(double value) { return value >= -1 && value < 0; }
 
 Status refuse(std::string_view field, double value, std::string_view rule) {
   return Status(Code::kInvalidArgument,
@@ -45,6 +47,13 @@ void fold_momentum(const OptimizerSpec& spec, Coefficients& c) {
   c.momentum = to_float(spec.momentum);
   c.velocity_gain = scaled ? to_float(-spec.learning_rate) : 1.0F;
   c.step_gain = scaled ? 1.0F : to_float(-spec.learning_rate);
+}
+
+void fold_lars(const OptimizerSpec& spec, Coefficients& c) {
+  const bool scaled = spec.momentum_form == MomentumForm::kScaledVelocity;
+  c.momentum = to_float(spec.momentum);
+  c.velocity_gain = scaled ? to_float(spec.learning_rate) : 1.0F;
+  c.step_gain = scaled ? -1.0F : to_float(-spec.learning_rate);
 }
 
 void fold_betas(const OptimizerSpec& spec, Coefficients& c) {
@@ -108,6 +117,10 @@ bool has_form(OptimizerKind kind, EpsilonForm form) {
     case OptimizerKind::kRmsProp:
     case OptimizerKind::kAdaMax:
       return form != EpsilonForm::kHat;
+    case OptimizerKind::kLars:
+    case OptimizerKind::kLamb:
+    case OptimizerKind::kAdaFactor:
+      return form == EpsilonForm::kOutside;
     default:
       return true;  // unused
   }
@@ -115,7 +128,7 @@ bool has_form(OptimizerKind kind, EpsilonForm form) {
 
 constexpr std::string_view kNames[kOptimizerKinds] = {
     "sgd",     "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad",
-    "rmsprop", "adamax",   "ftrl",     "lion"};
+    "rmsprop", "adamax",   "ftrl",     "lion", "lars",  "lamb",    "adafactor"};
 
 Status validate_forms(const OptimizerSpec& spec) {
   const auto kind = static_cast<unsigned>(spec.kind);
@@ -175,6 +188,19 @@ OptimizerSpec default_optimizer(OptimizerKind kind) {
       spec.learning_rate = 0.0001;
       spec.beta2 = 0.99;
       break;
+    case OptimizerKind::kLars:
+      spec.momentum_form = MomentumForm::kScaledVelocity;
+      spec.weight_decay = 0.0005;
+      spec.epsilon = 0;
+      break;
+    case OptimizerKind::kLamb:
+      spec.learning_rate = 0.001;
+      spec.weight_decay = 0.01;
+      spec.epsilon = 1e-6;
+      break;
+    case OptimizerKind::kAdaFactor:
+      spec.epsilon = 1e-30;
+      break;
     default:
       break;
   }
@@ -189,14 +215,16 @@ Status validate(const OptimizerSpec& spec) {
     bool (*allowed)(double);
     std::string_view rule;
   };
-  constexpr std::string_view kRate = "a float32 of at least 0", kAverage = "in [0, 1)";
+  constexpr std::string_view kRate = "a float32 of at least 0", kAverage = "in [0, 1)",
+                             kPositive = "a normal float32 above 0";
+  const bool lars = spec.kind == OptimizerKind::kLars;  // its ε stands beside a norm
   const Field fields[] = {
       {"learning_rate", spec.learning_rate, is_rate, kRate},
       {"momentum", spec.momentum, is_average, kAverage},
       {"beta1", spec.beta1, is_average, kAverage},
       {"beta2", spec.beta2, is_average, kAverage},
       {"rho", spec.rho, is_average, kAverage},
-      {"epsilon", spec.epsilon, is_positive, "a normal float32 above 0"},
+      {"epsilon", spec.epsilon, lars ? is_rate : is_positive, lars ? kRate : kPositive},
       {"weight_decay", spec.weight_decay, is_rate, kRate},
       {"clip", spec.clip, is_rate, kRate},
       {"lambda1", spec.lambda1, is_rate, kRate},
@@ -205,9 +233,26 @@ Status validate(const OptimizerSpec& spec) {
       {"initial_accumulator", spec.initial_accumulator, is_rate, kRate},
       {"l1", spec.l1, is_rate, kRate},
       {"compensation", spec.compensation, is_rate, kRate},
+      {"trust", spec.trust, is_positive, kPositive},
+      {"clip_norm", spec.clip_norm, is_rate, kRate},
+      {"clip_global_norm", spec.clip_global_norm, is_rate, kRate},
+      {"beta2_decay", spec.beta2_decay, is_decay_exponent, "in [-1, 0)"},
+      {"epsilon2", spec.epsilon2, is_rate, kRate},
+      {"clip_threshold", spec.clip_threshold, is_positive, kPositive},
   };
   for (const Field& field : fields)
     if (!field.allowed(field.value)) return refuse(field.name, field.value, field.rule);
+  if (spec.clip_norm > 0 && spec.clip_global_norm > 0)
+    return refuse("clip_global_norm", spec.clip_global_norm,
+                  fmt::format("0 where clip_norm is set (to {})", spec.clip_norm));
+  if (spec.kind == OptimizerKind::kLamb || spec.kind == OptimizerKind::kAdaFactor) {
+    const std::string none = fmt::format("0 for {}", optimizer_name(spec.kind));
+    if (spec.l1 > 0) return refuse("l1", spec.l1, none);
+    if (spec.compensation > 0) return refuse("compensation", spec.compensation, none);
+    if (spec.state_dtype != StateDType::kFloat32)
+      return refuse("state_dtype", state_dtype,
+                    fmt::format("0 (fp32) for {}", optimizer_name(spec.kind)));
+  }
   if (spec.kind == OptimizerKind::kFtrl && !is_positive(spec.learning_rate))
     return refuse("learning_rate", spec.learning_rate, "a normal float32 above 0 for ftrl");
   if (spec.kind == OptimizerKind::kFtrl && spec.l1 > 0)
@@ -255,6 +300,12 @@ UpdateRule rule_of(const OptimizerSpec& spec) {
       return UpdateRule::kFtrl;
     case OptimizerKind::kLion:
       return UpdateRule::kLion;
+    case OptimizerKind::kLars:
+      return UpdateRule::kMomentum;
+    case OptimizerKind::kLamb:
+      return UpdateRule::kAdam;  // its state planes
+    case OptimizerKind::kAdaFactor:
+      return UpdateRule::kSgd;  // its state is not by element
   }
   return UpdateRule::kSgd;
 }
@@ -326,6 +377,12 @@ Coefficients fold(const OptimizerSpec& declared, std::uint64_t step) {
     case OptimizerKind::kLion:
       fold_betas(spec, c);
       break;
+    case OptimizerKind::kLars:
+      fold_lars(spec, c);
+      break;
+    case OptimizerKind::kLamb:
+    case OptimizerKind::kAdaFactor:
+      CHECK(false, "{} is folded by fold_lamb or fold_factor", optimizer_name(spec.kind));
   }
   return c;
 }

@@ -30,11 +30,16 @@ enum class OptimizerKind : std::uint8_t {
   kAdaMax = 8,
   kFtrl = 9,
   kLion = 10,
+  kLars = 11,  // these three need norms of the whole tensor: see norm_step.h
+  kLamb = 12,
+  kAdaFactor = 13,
 };
-inline constexpr std::uint32_t kOptimizerKinds = 11;
+inline constexpr std::uint32_t kOptimizerKinds = 14;
 
 // How momentum, nesterov and rmsprop keep their velocity v; for rmsprop g is the scaled gradient. A
 // change of the learning rate acts at once in the first form and through v, slowly, in the second.
+// For lars g is (g + wd·p) and lr is lr·ratio in the second form (You et al. 2017, Paddle); in the
+// first, v takes ratio·(g + wd·p) and lr acts at once (apex's LARC).
 enum class MomentumForm : std::uint8_t {
   kVelocity = 0,  // v = μ·v + g;    p −= lr·v  (nesterov: p −= lr·(g + μ·v))   PyTorch, Paddle
   kScaledVelocity = 1,  // v = μ·v − lr·g; p += v     (nesterov: p += μ·v − lr·g)     MXNet
@@ -91,22 +96,33 @@ struct OptimizerSpec {
   // rounding_seed, the update, the plane and the element. Parameters and `seen` stay float32.
   StateDType state_dtype = StateDType::kFloat32;
   std::uint64_t rounding_seed = 0;
+  double trust = 0.001;  // lars's coefficient c
+  // Bounds on the L2 norm of the scaled sum, after `clip`; 0: none. At most one of them.
+  double clip_norm = 0.0;         // of this tensor: g *= c/‖g‖ where ‖g‖ > c
+  double clip_global_norm = 0.0;  // of all tensors of the declaration that have one, together
+  double beta2_decay = -0.8;      // adafactor: β2ᵗ = 1 − t^beta2_decay
+  double epsilon2 = 1e-3;         // adafactor: the least RMS(p) that scales a step
+  double clip_threshold = 1.0;    // adafactor: bound on the RMS of the step before the rate
+  bool relative_step = true;      // adafactor: the rate is at most 1/√t
+  bool scale_parameter = true;    // adafactor: the rate is times max(epsilon2, RMS(p))
 
   friend bool operator==(const OptimizerSpec&, const OptimizerSpec&) = default;
 };
 
 // The usual numbers of each kind: learning rate 0.01 (adam, adamw, adamax 0.001, ftrl 0.1, lion
 // 0.0001), μ 0.9 (rmsprop 0), β 0.9 and 0.999 (lion 0.99), ρ 0.95 (rmsprop 0.99), ε 1e-8 (adagrad
-// 1e-10, decayed_adagrad 1e-6), decay 0 (adamw 0.01), ftrl's λ1 0.01, λ2 0 and β 1.
+// 1e-10, decayed_adagrad 1e-6), decay 0 (adamw 0.01), ftrl's λ1 0.01, λ2 0 and β 1. lars: scaled
+// velocity, decay 0.0005, ε 0; lamb: rate 0.001, decay 0.01, ε 1e-6; adafactor: ε 1e-30.
 OptimizerSpec default_optimizer(OptimizerKind kind);
 
 // kInvalidArgument naming the first bad field and its value: a NaN, an infinity, a negative rate, a
 // β, ρ or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form, a
-// form the kind does not have, a rate of 0, an L1 penalty or a schedule for ftrl.
+// form the kind does not have, a rate of 0, an L1 penalty or a schedule for ftrl, both norms
+// clipped, for lamb and adafactor an L1 penalty, compensation or bf16 state.
 Status validate(const OptimizerSpec& spec);
 
 // "sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad", "rmsprop",
-// "adamax", "ftrl", "lion".
+// "adamax", "ftrl", "lion", "lars", "lamb", "adafactor".
 std::string_view optimizer_name(OptimizerKind kind);
 std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
@@ -130,7 +146,13 @@ float initial_state(const OptimizerSpec& spec, std::uint32_t plane);
 void initialize_state(const OptimizerSpec& spec, std::uint32_t plane, const float* parameters,
                       std::size_t count, void* state);
 
-// `step` counts the updates of the slice including this one, from 1. The spec is valid.
+// The update of an element depends on norms of the whole tensor, or of several: see norm_step.h.
+inline bool needs_norms(const OptimizerSpec& spec) {
+  return spec.kind >= OptimizerKind::kLars || spec.clip_norm > 0 || spec.clip_global_norm > 0;
+}
+
+// `step` counts the updates of the slice including this one, from 1. The spec is valid. Leaves out
+// what needs norms: lars comes as if its ratio were 1; lamb and adafactor have no such rule.
 Coefficients fold(const OptimizerSpec& spec, std::uint64_t step);
 
 }  // namespace penstock

@@ -33,6 +33,12 @@ constexpr Number kNumbers[] = {
     {"initial_accumulator", &OptimizerSpec::initial_accumulator},
     {"l1", &OptimizerSpec::l1},
     {"compensation", &OptimizerSpec::compensation},
+    {"trust", &OptimizerSpec::trust},
+    {"clip_norm", &OptimizerSpec::clip_norm},
+    {"clip_global_norm", &OptimizerSpec::clip_global_norm},
+    {"beta2_decay", &OptimizerSpec::beta2_decay},
+    {"epsilon2", &OptimizerSpec::epsilon2},
+    {"clip_threshold", &OptimizerSpec::clip_threshold},
 };
 
 struct ScheduleNumber {
@@ -92,6 +98,12 @@ const std::vector<Choice>& choices() {
        [](OptimizerSpec& spec, std::size_t word) {
          spec.state_dtype = static_cast<StateDType>(word);
        }},
+      {"relative_step",
+       {"0", "1"},
+       [](OptimizerSpec& spec, std::size_t word) { spec.relative_step = word == 1; }},
+      {"scale_parameter",
+       {"0", "1"},
+       [](OptimizerSpec& spec, std::size_t word) { spec.scale_parameter = word == 1; }},
   };
   return all;
 }

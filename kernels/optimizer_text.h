@@ -18,9 +18,9 @@
 namespace penstock {
 
 // The names are those of OptimizerSpec's fields. momentum_form is velocity or scaled_velocity,
-// epsilon_form outside, hat or inside, ftrl_form mcmahan or doubled, centred 0 or 1, state_dtype
-// fp32 or bf16, schedule one of schedule_name(), boundaries and multipliers lists of as many
-// numbers; all others are numbers.
+// epsilon_form outside, hat or inside, ftrl_form mcmahan or doubled, centred, relative_step and
+// scale_parameter 0 or 1, state_dtype fp32 or bf16, schedule one of schedule_name(), boundaries and
+// multipliers lists of as many numbers; all others are numbers.
 // kInvalidArgument naming what is unknown, not a number, said twice or out of range.
 Result<OptimizerSpec> parse_optimizer_spec(std::string_view text);
 

@@ -45,6 +45,15 @@ Status validate_kind(const RowOptimizerSpec& spec) {
 
 Status validate(const RowOptimizerSpec& spec) {
   PENSTOCK_RETURN_IF_ERROR(validate(spec.elements));
+  if (needs_norms(spec.elements))
+    return Status(Code::kInvalidArgument,
+                  fmt::format("optimizer {} needs norms of whole tensors, which rows do not have",
+                              optimizer_name(spec.elements.kind)));
+  if (spec.elements.l1 > 0) return refuse("l1", spec.elements.l1, "0 for rows");
+  if (spec.elements.compensation > 0)
+    return refuse("compensation", spec.elements.compensation, "0 for rows");
+  if (spec.elements.state_dtype != StateDType::kFloat32)
+    return refuse("state_dtype", 1, "0 (fp32) for rows");
   PENSTOCK_RETURN_IF_ERROR(validate_kind(spec));
   if (!(spec.initial_square >= FLT_MIN && spec.initial_square <= FLT_MAX))
     return refuse("initial_square", spec.initial_square, "a normal float32 above 0");

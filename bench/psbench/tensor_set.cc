@@ -8,30 +8,11 @@
 #include <array>
 #include <cstring>
 
+#include "bench/psbench/fill.h"
 #include "bench/psbench/pattern.h"
 #include "kernels/table.h"
 
 namespace penstock::psbench {
-namespace {
-
-// Small enough that all arrays of a block stay in the first-level cache.
-constexpr std::uint64_t kBlock = 1024;
-
-const KernelTable& reference() { return *available_kernels().front(); }
-
-// Writes whole numbers in the wire dtype, block by block.
-template <class Value>
-void fill(std::byte* out, DType dtype, std::uint64_t elements, Value value) {
-  std::array<float, kBlock> block;
-  for (std::uint64_t begin = 0; begin < elements; begin += kBlock) {
-    const std::uint64_t count = std::min(kBlock, elements - begin);
-    for (std::uint64_t i = 0; i < count; ++i) block[i] = static_cast<float>(value(begin + i));
-    best_kernels().encode(block.data(), out + begin * dtype_bytes(dtype), dtype, count);
-  }
-}
-
-}  // namespace
-
 Result<TensorSet> TensorSet::create(const Model& model, const TensorSetOptions& options,
                                     Worker& worker) {
   constexpr std::uint64_t kPage = 4096;
@@ -89,6 +70,7 @@ void TensorSet::fill_gradients(Rank worker, Round round) {
 }
 
 std::uint64_t TensorSet::check(Round round, std::string& first_wrong) const {
+  if (needs_norms(options_.optimizer)) return check_norms(round, first_wrong);
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < items_.size(); ++i)
     for (const Slice& block : check_blocks(items_[i]))

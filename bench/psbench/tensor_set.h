@@ -54,9 +54,12 @@ class TensorSet {
                             std::uint64_t count, std::string& first_wrong) const;
   std::vector<Slice> check_blocks(const Item& item) const;
 
+  std::uint64_t check_norms(Round round, std::string& first_wrong) const;
+
   TensorSetOptions options_;
   std::uint32_t workers_ = 1;
-  std::uint64_t slice_bytes_ = 0;
+  std::uint64_t slice_bytes_ = 0;  // of the job
+  std::uint64_t wire_bytes_ = 0;
   std::vector<Item> items_;
   std::shared_ptr<const MemoryRegion> memory_;
 };

@@ -48,13 +48,16 @@ Result<CodecSpec> codec_from_wire(const std::unique_ptr<wire::CodecT>& in) {
 }
 
 // FlatBuffers' verifier lets 64-bit elements start at any multiple of four bytes; ours do not.
-bool is_aligned(const flatbuffers::Vector<std::uint64_t>* numbers) {
+template <class Number>
+bool is_aligned(const flatbuffers::Vector<Number>* numbers) {
   return numbers == nullptr || reinterpret_cast<std::uintptr_t>(numbers->Data()) % 8 == 0;
 }
 bool is_aligned(const wire::Declaration& declaration) { return is_aligned(declaration.shape()); }
 bool is_aligned(const wire::Buffer& buffer) {
   return buffer.region() == nullptr || is_aligned(buffer.region()->keys());
 }
+
+bool is_aligned(const wire::NormPart& part) { return is_aligned(part.values()); }
 
 template <class Table>
 bool is_aligned(const flatbuffers::Vector<flatbuffers::Offset<Table>>* tables) {
@@ -74,6 +77,7 @@ bool is_aligned(const wire::Message& message) {
   if (const auto* grant = message.body_as_Grant())
     return is_aligned(grant->slots()) && is_aligned(grant->masters()) &&
            is_aligned(grant->copies());
+  if (const auto* norms = message.body_as_NormPartials()) return is_aligned(norms->parts());
   return true;
 }
 

@@ -78,6 +78,14 @@ std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec) {
   out->compensation = spec.compensation;
   out->state_dtype = static_cast<std::uint8_t>(spec.state_dtype);
   out->rounding_seed = spec.rounding_seed;
+  out->trust = spec.trust;
+  out->clip_norm = spec.clip_norm;
+  out->clip_global_norm = spec.clip_global_norm;
+  out->beta2_decay = spec.beta2_decay;
+  out->epsilon2 = spec.epsilon2;
+  out->clip_threshold = spec.clip_threshold;
+  out->relative_step = spec.relative_step;
+  out->scale_parameter = spec.scale_parameter;
   out->schedule = to_wire(spec.schedule);
   return out;
 }
@@ -85,7 +93,7 @@ std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec) {
 Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
   if (!in) return Status(Code::kProtocol, "control message: no optimizer");
   OptimizerSpec out;
-  PENSTOCK_RETURN_IF_ERROR(read_enum(in->kind, OptimizerKind::kLion, out.kind));
+  PENSTOCK_RETURN_IF_ERROR(read_enum(in->kind, OptimizerKind::kAdaFactor, out.kind));
   PENSTOCK_RETURN_IF_ERROR(
       read_enum(in->momentum_form, MomentumForm::kScaledVelocity, out.momentum_form));
   PENSTOCK_RETURN_IF_ERROR(read_enum(in->epsilon_form, EpsilonForm::kInside, out.epsilon_form));
@@ -107,6 +115,14 @@ Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
   out.compensation = in->compensation;
   PENSTOCK_RETURN_IF_ERROR(read_enum(in->state_dtype, StateDType::kBfloat16, out.state_dtype));
   out.rounding_seed = in->rounding_seed;
+  out.trust = in->trust;
+  out.clip_norm = in->clip_norm;
+  out.clip_global_norm = in->clip_global_norm;
+  out.beta2_decay = in->beta2_decay;
+  out.epsilon2 = in->epsilon2;
+  out.clip_threshold = in->clip_threshold;
+  out.relative_step = in->relative_step;
+  out.scale_parameter = in->scale_parameter;
   PENSTOCK_ASSIGN_OR_RETURN(out.schedule, from_wire(in->schedule));
   return out;
 }

@@ -16,6 +16,7 @@ struct Piece {
   std::uint32_t declaration;
   Slice elements;
   std::uint64_t bytes;
+  std::uint64_t placed_bytes;  // of what goes to one lane with it
 };
 
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
@@ -26,11 +27,14 @@ std::vector<Piece> cut_batch(std::span<const Declaration> batch, std::uint64_t s
   std::vector<Piece> pieces;
   for (std::uint32_t i = 0; i < batch.size(); ++i) {
     const std::uint64_t element_bytes = batch[i].spec.slice_element_bytes();
-    for (const Slice& slice : cut(batch[i].spec.elements(), element_bytes, slice_bytes))
-      pieces.push_back({i, slice, slice.count * element_bytes});
+    const std::uint64_t whole = batch[i].spec.elements() * element_bytes;
+    for (const Slice& slice : cut(batch[i].spec.elements(), element_bytes, slice_bytes)) {
+      const std::uint64_t bytes = slice.count * element_bytes;
+      pieces.push_back({i, slice, bytes, batch[i].spec.on_one_lane() ? whole : bytes});
+    }
   }
   std::stable_sort(pieces.begin(), pieces.end(),
-                   [](const Piece& a, const Piece& b) { return a.bytes > b.bytes; });
+                   [](const Piece& a, const Piece& b) { return a.placed_bytes > b.placed_bytes; });
   return pieces;
 }
 
@@ -66,8 +70,11 @@ Result<Placement> ShardMap::add(std::span<const Declaration> batch) {
 
   Placement placement;
   placement.lanes.resize(table_.size());
+  std::map<std::uint32_t, std::uint32_t> homes;  // declaration → lane, of those on one lane
   for (const Piece& piece : pieces) {
-    const std::uint32_t index = least_loaded();
+    std::uint32_t index = least_loaded();
+    if (batch[piece.declaration].spec.on_one_lane())
+      index = homes.emplace(piece.declaration, index).first->second;
     Lane& lane = table_[index];
     LanePlacement& placed = placement.lanes[index];
     std::uint32_t slice = lane.next_slice;

@@ -7,7 +7,8 @@
 //
 // Placement: slices of a batch, largest first (then by key order and position), each to the lane
 // with the fewest bytes; ties to the lowest server within the lowest lane, so that a single tensor
-// spreads over servers before it spreads over lanes.
+// spreads over servers before it spreads over lanes. A tensor that must lie on one lane counts as
+// one slice here.
 
 #include <cstdint>
 #include <map>

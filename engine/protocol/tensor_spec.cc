@@ -93,6 +93,10 @@ Status validate(const Declaration& declaration) {
     return invalid(fmt::format("gradient_scale is {}, but must be from {} to {}",
                                spec.gradient_scale, kMinGradientScale, kMaxGradientScale));
   if (Status status = validate(spec.optimizer); !status.ok()) return invalid(status.what());
+  if (spec.not_finite == NotFinite::kFail && spec.optimizer.clip_global_norm > 0)
+    return invalid(
+        "not_finite is fail, but must be accept or skip with clip_global_norm: the other tensors' "
+        "norm would lack this one");
   if (Status status = validate(spec.initializer); !status.ok()) return invalid(status.what());
   if (Status status = validate(spec.codec); !status.ok()) return invalid(status.what());
   if (spec.encoded() && spec.gradient_dtype != DType::kFloat32)

@@ -50,6 +50,8 @@ struct TensorSpec {
   std::uint64_t elements() const;
   std::uint64_t gradient_bytes() const { return elements() * dtype_bytes(gradient_dtype); }
   std::uint64_t parameter_bytes() const { return elements() * dtype_bytes(parameter_dtype); }
+  // adafactor's means by row and column would have to be added up over lanes otherwise.
+  bool on_one_lane() const { return optimizer.kind == OptimizerKind::kAdaFactor; }
   // What slices are cut by: the larger of a gradient and a parameter element, without the codec.
   std::size_t slice_element_bytes() const;
   bool encoded() const { return codec.kind != CodecKind::kNone; }

@@ -20,7 +20,8 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   self->storage_ = lay_out(batch, placement);
   self->lent.resize(memory.workers());
   self->not_finite.resize(placement.slices.size());
-  for (const Declaration& declaration : batch) self->keys_.push_back({declaration, 0, 0, 0, {}});
+  for (const Declaration& declaration : batch)
+    self->keys_.push_back({declaration, 0, 0, 0, {}, nullptr});
   for (const SlicePlace& place : placement.slices) {
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;
@@ -55,8 +56,12 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 }
 
 std::uint64_t LaneTables::memory_bytes() const {
-  return storage_.elements * sizeof(float) + storage_.state_bytes + storage_.wire_bytes +
-         slots_.size() * placement_.slots_bytes;
+  std::uint64_t bytes = storage_.elements * sizeof(float) + storage_.state_bytes +
+                        storage_.wire_bytes + slots_.size() * placement_.slots_bytes +
+                        sums_.bytes().size();
+  for (const KeyTable& key : keys_)
+    if (key.norms != nullptr) bytes += key.norms->step.memory_bytes();
+  return bytes;
 }
 
 }  // namespace penstock

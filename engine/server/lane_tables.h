@@ -15,6 +15,7 @@
 #include "engine/protocol/shard_map.h"
 #include "engine/protocol/storage.h"
 #include "engine/server/lane_memory.h"
+#include "engine/server/norm_table.h"
 
 namespace penstock {
 
@@ -25,6 +26,7 @@ struct KeyTable {
   std::uint32_t first_slice = 0;  // the index of one of them
   Round folded_for = 0;           // the round `coefficients` belong to; 0 is none
   Coefficients coefficients{};
+  std::unique_ptr<NormTable> norms = nullptr;  // of an optimizer that needs norms
 };
 
 class LaneTables {
@@ -35,6 +37,9 @@ class LaneTables {
                                                     std::span<const Declaration> batch,
                                                     const LanePlacement& placement,
                                                     LaneMemory& memory);
+
+  // Adds what keys whose optimizer needs norms take. Once, before the lane has the tables.
+  Status add_norms(const KernelTable& kernels, LaneMemory& memory);
 
   std::uint64_t order() const { return order_; }
   const LanePlacement& placement() const { return placement_; }
@@ -80,7 +85,7 @@ class LaneTables {
   // Slices whose last sum was not finite, [index]: the updater sets it, the lane takes it back.
   std::vector<std::uint8_t> not_finite;
 
-  std::uint64_t memory_bytes() const;  // parameters, state, outgoing copies and slots
+  std::uint64_t memory_bytes() const;  // parameters, state, outgoing copies, sums and slots
 
  private:
   LaneTables() = default;
@@ -94,6 +99,7 @@ class LaneTables {
   SlabRange arrays_;              // masters, then state
   SlabRange wire_;                // empty where all parameters are float32
   std::vector<SlabRange> slots_;  // [worker]
+  SlabRange sums_;                // parked sums of keys with norms
 };
 
 }  // namespace penstock

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "engine/protocol/limits.h"
+#include "engine/server/norm_update.h"
 #include "transport/base/log.h"
 
 namespace penstock {
@@ -42,7 +43,8 @@ Status Server::dial_scheduler() {
 
 std::size_t Server::run_once() {
   if (finished()) return links_.run_once();
-  std::size_t done = links_.run_once() + device_.progress() + take_notices() + send_notes();
+  std::size_t done =
+      links_.run_once() + device_.progress() + take_notices() + send_notes() + exchange_norms();
   if (redial_.due())
     if (Status dialled = dial_scheduler(); !dialled.ok()) finish(std::move(dialled));
   if (!joined_ && clock_.now_ns() >= join_deadline_ns_) {
@@ -53,7 +55,8 @@ std::size_t Server::run_once() {
   return done;
 }
 
-bool Server::arm() { return notes_.empty(); }
+// Rounds with norms wait for this loop, so what lanes have ready must not wait for its next turn.
+bool Server::arm() { return notes_.empty() && (norms_ == nullptr || norms_->may_sleep()); }
 
 TimeNs Server::next_deadline_ns() const {
   if (finished()) return links_.next_deadline_ns();
@@ -67,8 +70,10 @@ std::optional<Status> Server::finished() const {
 }
 
 void Server::finish(Status status) {
+  if (finished()) return;
+  leave_peers();
   MutexLock lock(mutex_);
-  if (!finished_) finished_ = std::move(status);
+  finished_ = std::move(status);
 }
 
 std::uint64_t Server::memory_bytes() const {
@@ -113,6 +118,7 @@ void Server::command(std::uint32_t lane, ServerLaneCommand&& command) {
 // ---- links --------------------------------------------------------------------------------------
 
 void Server::on_link_up(ChannelId link) {
+  if (peer_of_.contains(link)) return greet_peer(link);
   wire::JoinT join;
   join.wire_version = kWireVersion;
   join.member = to_wire(self_);
@@ -123,6 +129,8 @@ void Server::on_message(ChannelId link, wire::MessageT& message) {
   if (link == scheduler_) return on_scheduler_message(message);
   if (const auto rank = rank_of_.find(link); rank != rank_of_.end())
     return on_worker_message(link, rank->second, message);
+  if (const auto peer = peer_of_.find(link); peer != peer_of_.end())
+    return on_peer_message(link, peer->second, message);
   if (const wire::HelloT* hello = message.body.AsHello()) return on_hello(link, *hello);
   links_.refuse(link, {Code::kProtocol, "a server expects Hello first"});
 }
@@ -137,6 +145,8 @@ void Server::on_link_down(ChannelId link, const Status& reason) {
     if (live_workers() == 0) finish({});
     return;
   }
+  if (const auto peer = peer_of_.find(link); peer != peer_of_.end())
+    return peer_died(peer->second, reason);
   const auto rank = rank_of_.find(link);
   if (rank == rank_of_.end()) return;  // never admitted
   const Rank worker = rank->second;
@@ -187,8 +197,11 @@ void Server::on_roster(const wire::RosterT& roster) {
   Result<std::vector<Member>> members = from_wire(roster.members);
   if (!members.ok()) return finish(members.status());
   for (Member& member : *members)
-    if (member.role == Role::kWorker) workers_.push_back(std::move(member));
-  const auto servers = static_cast<std::uint32_t>(members->size() - workers_.size());
+    if (member.role == Role::kWorker)
+      workers_.push_back(std::move(member));
+    else if (member.role == Role::kServer)
+      servers_.push_back(std::move(member));
+  const auto servers = static_cast<std::uint32_t>(servers_.size());
   if (workers_.empty() || workers_.size() > kMaxJobWorkers || servers == 0 ||
       servers > kMaxJobServers || roster.lanes == 0 || roster.lanes > kMaxLanes ||
       roster.your_rank >= servers || roster.slice_bytes < kMinSliceBytes ||
@@ -200,12 +213,18 @@ void Server::on_roster(const wire::RosterT& roster) {
   map_ = std::make_unique<ShardMap>(servers, roster.lanes, roster.slice_bytes);
   const auto workers = static_cast<std::uint32_t>(workers_.size());
   worker_links_.resize(workers);
+  peer_links_.resize(servers);
+  norms_ = std::make_unique<NormExchange>(self_.rank, servers, norm_rings_);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
     memory_.emplace_back(workers, device_);
-    auto lane = ServerLane::create(i, workers, device_, std::make_unique<HostUpdater>(kernels_),
-                                   waker_, regions_, options_.messages);
+    NormRings& rings = norm_rings_.emplace_back();
+    auto updater =
+        std::make_unique<NormUpdater>(std::make_unique<HostUpdater>(kernels_), rings, waker_);
+    auto lane = ServerLane::create(i, workers, device_, std::move(updater), waker_, regions_,
+                                   options_.messages);
     if (!lane.ok()) return finish(lane.status());
     lanes_.push_back(std::move(*lane));
+    rings.lane = &lanes_.back()->waker();
     if (Status started = host_.start_lane(*lanes_.back(), i); !started.ok()) return finish(started);
   }
   joined_ = true;
@@ -224,6 +243,7 @@ void Server::admit(ChannelId link, const wire::HelloT& hello) {
   if (!member.ok()) return links_.refuse(link, member.status());
   if (hello.wire_version != kWireVersion || hello.job != job_)
     return links_.refuse(link, {Code::kStale, "another job or another version of Penstock"});
+  if (member->role == Role::kServer) return admit_peer(link, *member);
   if (member->role != Role::kWorker || member->rank >= workers_.size() ||
       workers_[member->rank].incarnation != member->incarnation)
     return links_.refuse(link, {Code::kStale, "the roster does not know " + describe(*member)});
@@ -249,6 +269,7 @@ void Server::on_commit(const wire::CommitT& commit) {
   } else if (commit.kind == wire::CollectiveKind::Remove) {
     for (const Key key : commit.keys)
       if (Status removed = map_->remove(key); !removed.ok()) return finish(removed);
+    norms_->remove(commit.keys);
     for (std::uint32_t i = 0; i < lanes_.size(); ++i) command(i, RemoveKeys{commit.keys});
   }
 }
@@ -264,11 +285,13 @@ Status Server::add_tables(const wire::CommitT& commit) {
     if (mine.slices.empty()) continue;
     PENSTOCK_ASSIGN_OR_RETURN(auto tables,
                               LaneTables::create(commit.order, batch, mine, memory_[lane]));
+    PENSTOCK_RETURN_IF_ERROR(tables->add_norms(kernels_, memory_[lane]));
     for (Rank worker = 0; worker < workers_.size(); ++worker)
       record.grants[worker * lanes_.size() + lane] = {tables->slots(worker), tables->masters(),
                                                       tables->copies()};
     command(lane, AddTables{std::move(tables)});
   }
+  connect_peers(norms_->add(commit.order, batch, placement));
   return {};
 }
 
@@ -352,8 +375,11 @@ void Server::on_membership(const wire::MembershipT& membership) {
 // Policy "stop": the scheduler ends the job for everybody; without one, this server ends alone.
 void Server::worker_died(Rank worker, const Status& reason) {
   worker_links_[worker].gone = true;
-  const Status lost =
-      Status(Code::kPeerLost, describe(workers_[worker]) + " is lost: " + reason.to_string());
+  member_died(workers_[worker], reason);
+}
+
+void Server::member_died(const Member& member, const Status& reason) {
+  const Status lost = Status(Code::kPeerLost, describe(member) + " is lost: " + reason.to_string());
   PENSTOCK_LOG_WARN("server {}: {}", self_.rank, lost.to_string());
   if (!scheduler_) {
     for (Rank other = 0; other < workers_.size(); ++other)
@@ -362,7 +388,7 @@ void Server::worker_died(Rank worker, const Status& reason) {
     return finish(lost);
   }
   wire::ReportT report;
-  report.member = to_wire(workers_[worker]);
+  report.member = to_wire(member);
   report.error = to_wire(reason);
   links_.send(*scheduler_, std::move(report));
 }

@@ -22,6 +22,7 @@
 #include "engine/runtime/notes.h"
 #include "engine/runtime/redial.h"
 #include "engine/runtime/region_cache.h"
+#include "engine/server/norm_exchange.h"
 #include "engine/server/server_lane.h"
 #include "transport/base/thread_annotations.h"
 
@@ -82,6 +83,11 @@ class Server final : public Loop, private LinkHandler {
     bool gone = false;     // left or died
     bool dropped = false;  // left: rounds go on without it
   };
+  struct PeerLink {  // of another server, once a key's norms need it
+    std::optional<ChannelId> link;
+    bool up = false;    // messages may be sent
+    bool gone = false;  // it finished
+  };
   struct HeldLend {  // arrived before the commit it belongs to
     Rank worker;
     wire::LendT message;
@@ -103,6 +109,15 @@ class Server final : public Loop, private LinkHandler {
   void on_membership(const wire::MembershipT& membership);
   void drop_worker(Rank worker);
   void worker_died(Rank worker, const Status& reason);
+  void member_died(const Member& member, const Status& reason);
+  void connect_peers(const std::set<Rank>& peers);
+  void admit_peer(ChannelId link, const Member& member);
+  void greet_peer(ChannelId link);
+  void on_peer_message(ChannelId link, Rank server, const wire::MessageT& message);
+  void peer_died(Rank server, const Status& reason);
+  std::size_t exchange_norms();
+  void send_norms();
+  void leave_peers();
   std::size_t take_notices();
   std::size_t send_notes();
   void finish(Status status);
@@ -125,12 +140,16 @@ class Server final : public Loop, private LinkHandler {
   bool joined_ = false;
   std::atomic<bool> running_{false};  // joined_, for other threads
   NoteOutbox notes_;
-  std::vector<Member> workers_;                            // by rank, from the roster
+  std::vector<Member> workers_, servers_;                  // by rank, from the roster
   std::vector<WorkerLink> worker_links_;                   // by rank
   std::map<ChannelId, Rank> rank_of_;                      // admitted worker links
+  std::vector<PeerLink> peer_links_;                       // by rank
+  std::map<ChannelId, Rank> peer_of_;                      // dialled or admitted
   std::vector<std::pair<ChannelId, wire::HelloT>> early_;  // Hellos before the roster
   std::unique_ptr<ShardMap> map_;
-  std::deque<LaneMemory> memory_;  // [lane]; before lanes_, which hold ranges of it
+  std::deque<LaneMemory> memory_;     // [lane]; before lanes_, which hold ranges of it
+  std::deque<NormRings> norm_rings_;  // [lane]; before lanes_, which use them
+  std::unique_ptr<NormExchange> norms_;
   std::vector<std::unique_ptr<ServerLane>> lanes_;
   struct Batch {
     std::size_t keys = 0;

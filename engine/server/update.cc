@@ -3,9 +3,7 @@
 #include "engine/server/update.h"
 
 #include <algorithm>
-#include <array>
 
-#include "engine/protocol/limits.h"
 #include "kernels/initializer.h"
 
 namespace penstock {
@@ -35,6 +33,28 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
 
 }  // namespace
 
+UpdateArgs contributions(const SliceUpdate& update,
+                         std::array<const void*, kMaxJobWorkers>& gradients) {
+  const LaneTables& tables = update.tables;
+  const SlicePlace& place = tables.placement().slices[update.index];
+  const TensorSpec& spec = tables.keys()[place.declaration].declaration.spec;
+  for (Rank worker = 0; worker < update.workers; ++worker)
+    gradients[worker] = (update.contributors >> worker & 1U) == 0 ? nullptr
+                        : (update.in_place >> worker & 1U) != 0
+                            ? tables.mapped_gradient(worker, place)
+                            : tables.slot(worker, place, update.round);
+  UpdateArgs args;
+  args.gradients = gradients.data();
+  args.workers = update.workers;
+  args.gradient_dtype = spec.gradient_dtype;
+  if (spec.encoded()) args.codec = &spec.codec;
+  args.count = place.elements.count;
+  args.first_element = place.elements.begin;
+  const double share = spec.reduce == Reduce::kMean ? update.live : 1;
+  args.scale = static_cast<float>(spec.gradient_scale / share);
+  return args;
+}
+
 bool HostUpdater::start(const SliceUpdate& update) {
   update_slice(update, kernels_);
   return true;
@@ -51,27 +71,13 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
     key.coefficients = fold(spec.optimizer, update.round);
     key.folded_for = update.round;
   }
-  std::array<const void*, kMaxJobWorkers> gradients{};
-  for (Rank worker = 0; worker < update.workers; ++worker)
-    if ((update.contributors >> worker & 1U) != 0)
-      gradients[worker] = (update.in_place >> worker & 1U) != 0
-                              ? tables.mapped_gradient(worker, place)
-                              : tables.slot(worker, place, update.round);
-
-  UpdateArgs args;
-  args.gradients = gradients.data();
-  args.workers = update.workers;
-  args.gradient_dtype = spec.gradient_dtype;
-  if (spec.encoded()) args.codec = &spec.codec;
+  std::array<const void*, kMaxJobWorkers> gradients;
+  UpdateArgs args = contributions(update, gradients);
   args.parameters = tables.parameters(at);
   for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
     args.state[plane] = tables.state(at, plane);
   args.wire = tables.wire(at, spec.parameter_dtype);
   args.wire_dtype = spec.parameter_dtype;
-  args.count = place.elements.count;
-  args.first_element = place.elements.begin;
-  const double share = spec.reduce == Reduce::kMean ? update.live : 1;
-  args.scale = static_cast<float>(spec.gradient_scale / share);
   if (!kernels.update(key.coefficients, args)) tables.not_finite[update.index] = 1;
 }
 

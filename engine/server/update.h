@@ -5,8 +5,10 @@
 // The arithmetic of a round, behind an interface: on this CPU it is done when start() returns, on a
 // device or across servers it goes on while the lane does other things.
 
+#include <array>
 #include <span>
 
+#include "engine/protocol/limits.h"
 #include "engine/server/lane_tables.h"
 #include "kernels/table.h"
 
@@ -39,6 +41,11 @@ class Updater {
   // True when poll() has nothing to find until the lane is woken: the lane may sleep.
   virtual bool may_sleep() const = 0;
 };
+
+// What a slice's contributors pushed: gradients (in the array given), workers, gradient_dtype,
+// count and scale of the kernels' arguments.
+UpdateArgs contributions(const SliceUpdate& update,
+                         std::array<const void*, kMaxJobWorkers>& gradients);
 
 // Everything at once, on the lane's own core, where the slice is still in cache.
 class HostUpdater final : public Updater {

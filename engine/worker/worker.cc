@@ -197,6 +197,8 @@ Ticket Worker::begin_remove(std::vector<Key> keys) {
       if (status.ok() && found.value()->started() != found.value()->finished())
         status = Status(Code::kInvalidArgument,
                         describe(found.value()->declaration) + ": a round is running; wait for it");
+      if (status.ok() && found.value()->declaration.spec.optimizer.clip_global_norm > 0)
+        status = global_norm_at_rest(*found.value());
       if (!status.ok()) {
         lock.native().unlock();
         return failed_ticket(status);
@@ -205,6 +207,17 @@ Ticket Worker::begin_remove(std::vector<Key> keys) {
     }
   }
   return begin(std::move(call));
+}
+
+// Servers drop the key from its group at different times: no round may depend on that.
+Status Worker::global_norm_at_rest(const InflightKey& removed) const {
+  for (const auto& [id, key] : keys_)
+    if (key->declaration.spec.optimizer.clip_global_norm > 0 && key->started() != key->finished())
+      return {Code::kInvalidArgument,
+              fmt::format("{}: it is clipped by the global norm of several keys, and a round of {} "
+                          "is running; wait for it",
+                          describe(removed.declaration), describe(key->declaration))};
+  return {};
 }
 
 Ticket Worker::begin_barrier() { return begin({}); }

@@ -218,6 +218,7 @@ class Worker final : public Loop, private LinkHandler {
   Result<std::unique_ptr<InflightKey>> make_key(Tensor& tensor);
   Status start_round(Key key, Round round, bool nothing);
   Result<InflightKey*> ready_key(Key key) const REQUIRES(mutex_);
+  Status global_norm_at_rest(const InflightKey& removed) const REQUIRES(mutex_);
   Status missing(const InflightKey& key, Round round) const;
   bool has_not_finite(const InflightKey& key) const;
   void complete(Ticket ticket, Status status);

@@ -64,7 +64,7 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
 TEST(Optimizer, ValidationRefusesUnknownKindsAndForms) {
   OptimizerSpec spec;
   spec.kind = static_cast<OptimizerKind>(kOptimizerKinds);
-  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 11"));
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 14"));
   spec = {};
   spec.momentum_form = static_cast<MomentumForm>(2);
   EXPECT_THAT(validate(spec).what(), testing::HasSubstr("momentum_form is 2"));

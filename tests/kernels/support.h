@@ -55,7 +55,7 @@ struct Case {
 };
 std::string describe(const Case& c);
 
-// Every kind in every form it has, with numbers that exercise each term.
+// Every kind without norms in every form it has, with numbers that exercise each term.
 const std::vector<OptimizerSpec>& optimizer_variants();
 
 // The spec with an L1 penalty, with delay compensation, on bf16 state, and all at once, as far as

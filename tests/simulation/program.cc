@@ -30,6 +30,8 @@ Tensor Program::tensor(Key key, std::uint64_t elements) {
   tensor.spec.shape = {elements};
   tensor.spec.optimizer = default_optimizer(OptimizerKind::kSgd);
   tensor.spec.optimizer.learning_rate = 1;
+  if (options_.norms && key % 3 == 1) tensor.spec.optimizer.clip_norm = 1e30;
+  if (options_.norms && key % 3 != 1) tensor.spec.optimizer.clip_global_norm = 1e30;
   tensor.spec.reduce = Reduce::kSum;
   tensor.spec.priority = static_cast<std::int32_t>(key % 3);
   if (options_.codecs && ledger_encoded(key)) {

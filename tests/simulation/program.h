@@ -22,6 +22,7 @@ struct ProgramOptions {
   std::uint32_t workers = 1;
   bool in_place = false;    // gradients where servers can map them
   bool codecs = false;      // see ledger_encoded()
+  bool norms = false;       // some keys are updated in two phases; their bounds never clip
   bool change_keys = true;  // remove key 0 after half of the rounds, declare another
 };
 

@@ -45,6 +45,35 @@ TEST(Simulation, ResultDoesNotDependOnServersLanesOrSlices) {
     }
 }
 
+TEST(Simulation, NormsThatClipNothingChangeNothing) {
+  const std::uint64_t expected = run_cluster(calm(2, 1, 1)).fingerprint;
+  for (const std::uint32_t servers : {1U, 3U})
+    for (const std::uint32_t lanes : {1U, 2U}) {
+      ClusterOptions options = calm(2, servers, lanes);
+      options.program.norms = true;
+      EXPECT_EQ(run_cluster(options).fingerprint, expected);
+    }
+}
+
+// A server is gone in the middle of rounds whose norms need it.
+TEST(Simulation, AServerThatDiesInAnExchangeIsNamedInTime) {
+  for (const bool silent : {false, true})
+    for (const TimeNs at_ns : {40, 55, 70, 85}) {
+      ClusterOptions options = calm(2, 2, 2);
+      options.program.norms = true;
+      options.program.rounds = 1000;
+      options.faults.data = options.faults.control = {kMillisecond, 2 * kMillisecond};
+      options.death = Death{Role::kServer, 1, at_ns * kMillisecond, silent};
+      const ClusterResult result = run_cluster(options);
+      ASSERT_TRUE(result.finished && result.started);
+      EXPECT_EQ(result.audit_error, "");
+      for (const Status& status : result.programs)
+        EXPECT_NE(status.to_string().find("server 1 (server1)"), std::string::npos)
+            << status.to_string();
+      EXPECT_LE(result.noticed_after_ns, 3 * options.detect_ns);
+    }
+}
+
 std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
   const char* const text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
@@ -90,6 +119,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
   options.program.codecs = random.chance(500'000);
   if (random.chance(750'000))
     options.faults.reorder_per_million = static_cast<std::uint32_t>(random.below(1'000'000));
+  options.program.norms = random.chance(500'000);
   return options;
 }
 
