@@ -31,6 +31,11 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
 }
 
 Status LaneTables::take_memory(LaneMemory& memory) {
+  if (SlabPool* const device = memory.device()) {
+    PENSTOCK_ASSIGN_OR_RETURN(device_,
+                              DeviceTables::create(placement_, storage_, planes_, *device));
+    planes_ = 0;  // here
+  }
   const std::uint64_t array_bytes = (1 + planes_) * storage_.elements * sizeof(float);
   PENSTOCK_ASSIGN_OR_RETURN(arrays_, memory.parameters().allocate(array_bytes));
   PENSTOCK_ASSIGN_OR_RETURN(wire_, memory.parameters().allocate(storage_.wire_bytes));
@@ -38,6 +43,8 @@ Status LaneTables::take_memory(LaneMemory& memory) {
   for (Rank worker = 0; worker < memory.workers(); ++worker) {
     PENSTOCK_ASSIGN_OR_RETURN(slots_[worker],
                               memory.slots(worker).allocate(placement_.slots_bytes));
+    if (device_ && !arrives_on_device(worker))
+      PENSTOCK_RETURN_IF_ERROR(device_->add_worker(*memory.device()));
   }
   return {};
 }
@@ -57,7 +64,7 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 
 std::uint64_t LaneTables::memory_bytes() const {
   return (1 + planes_) * storage_.elements * sizeof(float) + storage_.wire_bytes +
-         slots_.size() * placement_.slots_bytes;
+         slots_.size() * placement_.slots_bytes + (device_ ? device_->bytes() : 0);
 }
 
 }  // namespace penstock

@@ -9,9 +9,14 @@
 #include "kernels/initializer.h"
 
 namespace penstock {
-namespace {
 
-void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
+void fold_for(KeyTable& key, Round round) {
+  if (key.folded_for == round) return;
+  key.coefficients = fold(key.declaration.spec.optimizer, round);
+  key.folded_for = round;
+}
+
+void initialize_parameters(const SliceUpdate& update, const KernelTable& kernels) {
   LaneTables& tables = update.tables;
   const SlicePlace& place = tables.placement().slices[update.index];
   const SliceStorage& at = tables.storage(update.index);
@@ -26,11 +31,20 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
                    place.elements.count);
   else
     std::fill_n(parameters, place.elements.count, 0.0F);
-  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
-    std::fill_n(tables.state(at, plane), place.elements.count,
-                initial_state(spec.optimizer, plane));
   if (void* const wire = tables.wire(at, spec.parameter_dtype))
     kernels.encode(parameters, wire, spec.parameter_dtype, place.elements.count);
+}
+
+namespace {
+
+void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
+  initialize_parameters(update, kernels);
+  const SlicePlace& place = update.tables.placement().slices[update.index];
+  const OptimizerSpec& optimizer =
+      update.tables.keys()[place.declaration].declaration.spec.optimizer;
+  for (std::uint32_t plane = 0; plane < state_planes(optimizer); ++plane)
+    std::fill_n(update.tables.state(update.tables.storage(update.index), plane),
+                place.elements.count, initial_state(optimizer, plane));
 }
 
 }  // namespace
@@ -47,10 +61,7 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   const SliceStorage& at = tables.storage(update.index);
   KeyTable& key = tables.keys()[place.declaration];
   const TensorSpec& spec = key.declaration.spec;
-  if (key.folded_for != update.round) {
-    key.coefficients = fold(spec.optimizer, update.round);
-    key.folded_for = update.round;
-  }
+  fold_for(key, update.round);
   std::array<const void*, kMaxJobWorkers> gradients{};
   for (Rank worker = 0; worker < update.workers; ++worker)
     if ((update.contributors >> worker & 1U) != 0)
