@@ -33,5 +33,11 @@ if(NOT PENSTOCK_UCX_INCLUDE_DIR)
 endif()
 penstock_part(UCX "${missing}")
 
-penstock_part(CUDA "not in this version")
+find_program(PENSTOCK_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+set(missing "")
+if(NOT PENSTOCK_NVCC)
+  set(missing "no nvcc; install the CUDA toolkit")
+endif()
+penstock_part(CUDA "${missing}")
+
 penstock_part(NCCL "")  # neither headers nor a library: bindings/devices declares what it calls

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "bench/psbench/report_pipe.h"
+#include "engine/gpu/cuda_device.h"
 #include "transport/base/log.h"
 
 namespace penstock::psbench {
@@ -46,6 +47,7 @@ struct Roles {
     node.scheduler = scheduler;
     node.transport = job.transport;
     node.data = job.data;
+    node.server_memory = job.server_memory;
     node.rank = rank;
     node.secret = &secret;
     node.fabric = fabric;
@@ -153,6 +155,7 @@ class LocalCluster {
 
  private:
   Status start_processes(TimeNs deadline_ns);
+  Status check_gpu(TimeNs deadline_ns);
   Status start_one_process();
   Status add(std::string name, const std::function<void(int)>& role);
   Status follow(const std::function<void()>& progress, TimeNs deadline_ns);
@@ -216,6 +219,18 @@ Status LocalCluster::start_processes(TimeNs deadline_ns) {
   return {};
 }
 
+// Looks for the servers' GPU before anybody waits for them, in a process of its own: one that has
+// started CUDA cannot be forked.
+Status LocalCluster::check_gpu(TimeNs deadline_ns) {
+  if (job_.server_memory == ServerMemory::kHost) return {};
+  PENSTOCK_ASSIGN_OR_RETURN(Child child, start_child("GPU", [](int to_parent) {
+                              write_all(to_parent, to_text(open_cuda_device(0).status()));
+                            }));
+  PENSTOCK_RETURN_IF_ERROR(child.process.wait(deadline_ns).status());
+  read_some(child.from.get(), child.text);
+  return status_report(child.text);
+}
+
 Status LocalCluster::start_one_process() {
   return add("the job", [this](int to_parent) { run_as_threads(to_parent); });
 }
@@ -247,6 +262,7 @@ Result<ClusterReport> LocalCluster::run(const std::function<void()>& progress, T
   } else {
     PENSTOCK_ASSIGN_OR_RETURN(secret_, Secret::from_file(job_.secret_file));
   }
+  PENSTOCK_RETURN_IF_ERROR(check_gpu(deadline_ns));
   const bool one_process = job_.transport == "loopback";
   if (Status started = one_process ? start_one_process() : start_processes(deadline_ns);
       !started.ok())

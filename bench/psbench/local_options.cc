@@ -32,6 +32,11 @@ void add_local_options(CLI::App& command, LocalOptions& options) {
       ->capture_default_str();
   add_data_options(command, options.data);
   command
+      .add_option("--server-memory", options.server_memory,
+                  "where servers keep parameters, state and slots: host, or cuda (GPU 0)")
+      ->check(CLI::IsMember({"host", "cuda"}))
+      ->capture_default_str();
+  command
       .add_option("--optimizer", options.optimizer,
                   "a name, or with numbers as adam:beta2=0.99,epsilon_form=hat")
       ->capture_default_str();
@@ -53,6 +58,10 @@ void add_local_options(CLI::App& command, LocalOptions& options) {
   command.add_flag("--verbose", options.verbose, "log what the roles do");
 }
 
+ServerMemory server_memory_of(const LocalOptions& options) {
+  return options.server_memory == "cuda" ? ServerMemory::kCuda : ServerMemory::kHost;
+}
+
 Result<LocalJob> make_job(const LocalOptions& options) {
   LocalJob job;
   PENSTOCK_RETURN_IF_ERROR(parse_local(options.local, job));
@@ -60,6 +69,7 @@ Result<LocalJob> make_job(const LocalOptions& options) {
   job.lanes = options.lanes;
   job.transport = options.transport;
   job.data = options.data;
+  job.server_memory = server_memory_of(options);
   job.port = options.port;
   job.secret_file = options.secret_file;
   job.timeout_ns = static_cast<TimeNs>(options.timeout_s * static_cast<double>(kSecond));

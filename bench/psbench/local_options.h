@@ -21,6 +21,7 @@ struct LocalOptions {
   std::string slice = "256K";
   std::string optimizer = "sgd";
   std::string secret_file;
+  std::string server_memory = "host";
   double learning_rate = 0;  // 0: the optimizer's usual one
   std::uint32_t lanes = 1;
   std::uint16_t port = 0;
@@ -32,6 +33,7 @@ struct LocalOptions {
 void add_data_options(CLI::App& command, DataOptions& options);
 void add_local_options(CLI::App& command, LocalOptions& options);
 
+ServerMemory server_memory_of(const LocalOptions& options);
 // Checked and turned into a job and an optimizer. kInvalidArgument or kNotFound in one sentence.
 Result<LocalJob> make_job(const LocalOptions& options);
 Result<OptimizerSpec> make_optimizer(const LocalOptions& options);

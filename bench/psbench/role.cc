@@ -23,6 +23,7 @@ Result<NodeOptions> node_options(const RoleOptions& options) {
   node.listen = options.listen;
   node.transport = local.transport;
   node.data = local.data;
+  node.server_memory = server_memory_of(local);
   node.rails = options.rails;
   node.rank = options.rank < 0 ? kAnyRank : static_cast<Rank>(options.rank);
   node.secret_file = local.secret_file;

@@ -12,6 +12,7 @@
 
 #include "bench/psbench/model.h"
 #include "bench/psbench/shared_memory.h"
+#include "bindings/cpp/node.h"
 #include "engine/protocol/limits.h"
 #include "kernels/dtype.h"
 #include "kernels/optimizer.h"
@@ -29,6 +30,7 @@ struct LocalJob {
   std::uint32_t lanes = 1;
   std::string transport = "tcp";
   DataOptions data;
+  ServerMemory server_memory = ServerMemory::kHost;
   std::uint64_t slice_bytes = kDefaultSliceBytes;
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs timeout_ns = 60 * kSecond;  // of joining, declaring and of every round

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "engine/gpu/cuda_device.h"
 #include "transport/base/log.h"
 #include "transport/base/random.h"
 #include "transport/control/tls_hub.h"
@@ -20,6 +21,7 @@ struct NodeParts {
   std::unique_ptr<Topology> topology;
   std::unique_ptr<ControlHub> hub;
   std::unique_ptr<Device> device;
+  std::unique_ptr<ComputeDevice> gpu;
   std::unique_ptr<LaneThreads> lanes;
   std::unique_ptr<LoopThread> control;
 
@@ -140,6 +142,17 @@ Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options
 
 // ---- server -------------------------------------------------------------------------------------
 
+namespace {
+
+// Null with host memory.
+Result<std::unique_ptr<ComputeDevice>> open_gpu(const NodeOptions& options) {
+  if (options.server_memory == ServerMemory::kHost || options.compute != nullptr)
+    return std::unique_ptr<ComputeDevice>();
+  return open_cuda_device(options.gpu);
+}
+
+}  // namespace
+
 ServerNode::ServerNode() = default;
 ServerNode::~ServerNode() {
   if (parts_) parts_->stop_threads();
@@ -157,9 +170,12 @@ std::vector<Counter> ServerNode::counters() const {
 Result<std::unique_ptr<ServerNode>> ServerNode::start(const NodeOptions& options,
                                                       const KernelTable* kernels) {
   std::unique_ptr<ServerNode> node(new ServerNode());
+  PENSTOCK_ASSIGN_OR_RETURN(auto gpu, open_gpu(options));
   PENSTOCK_ASSIGN_OR_RETURN(node->parts_, make_parts(options, "server", true));
   NodeParts& parts = *node->parts_;
+  parts.gpu = std::move(gpu);
   ServerOptions role;
+  role.compute = options.compute != nullptr ? options.compute : parts.gpu.get();
   role.scheduler_address = options.scheduler;
   role.listen_address = options.listen;
   role.name = node_name();

@@ -22,6 +22,12 @@
 
 namespace penstock {
 
+// Where a server keeps parameters, state and slots, and updates them.
+enum class ServerMemory : std::uint8_t {
+  kHost,  // this processor
+  kCuda,  // an NVIDIA GPU, through libpenstock_cuda.so
+};
+
 struct NodeOptions {
   std::string scheduler;               // "host:port" of the scheduler; not for the scheduler
   std::string listen = "127.0.0.1:0";  // scheduler, server: control connections come in here
@@ -37,6 +43,9 @@ struct NodeOptions {
   ThreadOptions threads;
   MessageReceiver* messages = nullptr;  // worker, server: of open messages; outlives the node
   NoteReceiver* notes = nullptr;        // of notes; outlives the node
+  ServerMemory server_memory = ServerMemory::kHost;
+  int gpu = 0;                       // of kCuda, as CUDA counts
+  ComputeDevice* compute = nullptr;  // server: another device that computes, instead of both
   TimeNs detect_ns = kDefaultDetectNs;
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
 };

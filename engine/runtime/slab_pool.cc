@@ -52,10 +52,10 @@ Result<SlabRange> SlabPool::allocate(std::uint64_t bytes) {
 Result<std::unique_ptr<MemoryRegion>> SlabPool::register_slab(std::uint64_t bytes) {
   const std::uint64_t growth = std::min(slab_bytes(), kMaxGrowthBytes);
   if (growth > bytes) {
-    auto grown = device_.allocate_memory(slab_size(growth), access_, scope_);
+    auto grown = source_(slab_size(growth), access_, scope_);
     if (grown.ok()) return grown;  // else what is needed now may still fit
   }
-  return device_.allocate_memory(slab_size(bytes), access_, scope_);
+  return source_(slab_size(bytes), access_, scope_);
 }
 
 void SlabPool::free(const SlabRange& range) {

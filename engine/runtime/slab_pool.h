@@ -10,6 +10,7 @@
 // All ranges of a pool have one access and one scope, so the peers that may reach a range may reach
 // what is carved there next, and nobody else ever does: one pool for each set of peers.
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -24,6 +25,10 @@ namespace penstock {
 
 class SlabRange;
 
+// Where slabs come from: a region of this many bytes, which peers of the scope may reach so.
+using RegionSource =
+    std::function<Result<std::unique_ptr<MemoryRegion>>(std::size_t, Access, PeerScope)>;
+
 // Threads: any; nobody waits while another registers or deregisters. Outlives its ranges.
 class SlabPool {
  public:
@@ -36,7 +41,11 @@ class SlabPool {
   static constexpr std::uint64_t kMaxGrowthBytes = std::uint64_t{64} << 20;
 
   SlabPool(Device& device, Access access, PeerScope scope = kAnyScope)
-      : device_(device), access_(access), scope_(scope) {}
+      : SlabPool([&device](std::size_t bytes, Access how,
+                           PeerScope who) { return device.allocate_memory(bytes, how, who); },
+                 access, scope) {}
+  SlabPool(RegionSource source, Access access, PeerScope scope = kAnyScope)
+      : source_(std::move(source)), access_(access), scope_(scope) {}
   ~SlabPool();
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;
@@ -57,7 +66,7 @@ class SlabPool {
   Result<std::unique_ptr<MemoryRegion>> register_slab(std::uint64_t bytes);
   void free(const SlabRange& range);
 
-  Device& device_;
+  const RegionSource source_;
   const Access access_;
   const PeerScope scope_;
   mutable Mutex mutex_;

@@ -31,13 +31,19 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
 }
 
 Status LaneTables::take_memory(LaneMemory& memory) {
-  const std::uint64_t array_bytes = storage_.elements * sizeof(float) + storage_.state_bytes;
+  if (SlabPool* const device = memory.device()) {
+    PENSTOCK_ASSIGN_OR_RETURN(device_, DeviceTables::create(placement_, storage_, *device));
+  }
+  const std::uint64_t array_bytes =
+      storage_.elements * sizeof(float) + (device_ ? 0 : storage_.state_bytes);
   PENSTOCK_ASSIGN_OR_RETURN(arrays_, memory.parameters().allocate(array_bytes));
   PENSTOCK_ASSIGN_OR_RETURN(wire_, memory.parameters().allocate(storage_.wire_bytes));
   slots_.resize(memory.workers());
   for (Rank worker = 0; worker < memory.workers(); ++worker) {
     PENSTOCK_ASSIGN_OR_RETURN(slots_[worker],
                               memory.slots(worker).allocate(placement_.slots_bytes));
+    if (device_ && !arrives_on_device(worker))
+      PENSTOCK_RETURN_IF_ERROR(device_->add_worker(*memory.device()));
   }
   return {};
 }
@@ -56,9 +62,9 @@ std::uint64_t LaneTables::outgoing_offset(const SliceStorage& at, DType dtype) c
 }
 
 std::uint64_t LaneTables::memory_bytes() const {
-  std::uint64_t bytes = storage_.elements * sizeof(float) + storage_.state_bytes +
-                        storage_.wire_bytes + slots_.size() * placement_.slots_bytes +
-                        sums_.bytes().size();
+  std::uint64_t bytes = storage_.elements * sizeof(float) + storage_.wire_bytes +
+                        slots_.size() * placement_.slots_bytes + sums_.bytes().size() +
+                        (device_ ? device_->bytes() : storage_.state_bytes);
   for (const KeyTable& key : keys_)
     if (key.norms != nullptr) bytes += key.norms->step.memory_bytes();
   return bytes;

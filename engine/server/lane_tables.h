@@ -8,12 +8,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/protocol/shard_map.h"
 #include "engine/protocol/storage.h"
+#include "engine/server/device_tables.h"
 #include "engine/server/lane_memory.h"
 #include "engine/server/norm_table.h"
 
@@ -47,6 +49,10 @@ class LaneTables {
   std::vector<KeyTable>& keys() { return keys_; }
   const std::vector<KeyTable>& keys() const { return keys_; }
 
+  // On a GPU server: where the arithmetic happens. There is no state here then, and parameters()
+  // and wire() are what the workers receive, copied from there.
+  const DeviceTables* device() const { return device_ ? &*device_ : nullptr; }
+
   float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
   void* state(const SliceStorage& at, std::uint32_t plane) const {
     return arrays_.bytes().data() + storage_.elements * sizeof(float) + at.state[plane];
@@ -63,6 +69,12 @@ class LaneTables {
     return slots_[worker].bytes().data() + place.slot_offset + (round & 1U) * place.slot_bytes;
   }
   RemoteBuffer slots(Rank worker) const { return slots_[worker].describe(); }
+  // Whether slot() is an address of the GPU's; flush_slots() then comes before a kernel reads what
+  // arrived in anybody's.
+  bool arrives_on_device(Rank worker) const {
+    return slots_[worker].region().kind() == MemoryKind::kCuda;
+  }
+  Status flush_slots(Rank worker) const { return slots_[worker].region().flush(); }
 
   // What one worker lent for this batch; [declaration], empty before it did.
   struct Lent {
@@ -100,6 +112,7 @@ class LaneTables {
   SlabRange wire_;                // empty where all parameters are float32
   std::vector<SlabRange> slots_;  // [worker]
   SlabRange sums_;                // parked sums of keys with norms
+  std::optional<DeviceTables> device_;
 };
 
 }  // namespace penstock

@@ -21,6 +21,9 @@ class NormUpdater final : public Updater {
   bool start(const SliceUpdate& update) override;
   std::size_t poll(std::span<std::uint32_t> done) override;
   bool may_sleep() const override;
+  void expect(std::size_t slices) override { plain_->expect(slices); }
+  bool reads_mapped() const override { return plain_->reads_mapped(); }
+  Status failure() const override { return plain_->failure(); }
 
  private:
   // First in, first out, through NormTable::behind.

@@ -215,12 +215,12 @@ void Server::on_roster(const wire::RosterT& roster) {
   worker_links_.resize(workers);
   peer_links_.resize(servers);
   norms_ = std::make_unique<NormExchange>(self_.rank, servers, norm_rings_);
+  if (Status placed = place_memory(workers, roster.lanes); !placed.ok()) return finish(placed);
   for (std::uint32_t i = 0; i < roster.lanes; ++i) {
-    memory_.emplace_back(workers, device_);
     NormRings& rings = norm_rings_.emplace_back();
-    auto updater =
-        std::make_unique<NormUpdater>(std::make_unique<HostUpdater>(kernels_), rings, waker_);
-    auto lane = ServerLane::create(i, workers, device_, std::move(updater), waker_, regions_,
+    auto updater = make_updater(rings);
+    if (!updater.ok()) return finish(updater.status());
+    auto lane = ServerLane::create(i, workers, device_, std::move(*updater), waker_, regions_,
                                    options_.messages);
     if (!lane.ok()) return finish(lane.status());
     lanes_.push_back(std::move(*lane));
@@ -277,6 +277,7 @@ void Server::on_commit(const wire::CommitT& commit) {
 Status Server::add_tables(const wire::CommitT& commit) {
   PENSTOCK_ASSIGN_OR_RETURN(const auto batch, from_wire(commit.declarations));
   PENSTOCK_ASSIGN_OR_RETURN(const Placement placement, map_->add(batch));
+  PENSTOCK_RETURN_IF_ERROR(check_supported(batch));
   Batch& record = batches_[commit.order];
   record.keys = batch.size();
   record.grants.resize(workers_.size() * lanes_.size());
@@ -352,6 +353,8 @@ std::size_t Server::take_notices() {
         message.lane = lane;
         message.attempt = lost->attempt;
         links_.send(worker_links_[lost->worker].link, std::move(message));
+      } else if (const auto* failed = std::get_if<UpdatesFailed>(&notice)) {
+        updates_failed(lane, failed->reason);
       }
     }
   return taken;
@@ -381,12 +384,25 @@ void Server::worker_died(Rank worker, const Status& reason) {
 void Server::member_died(const Member& member, const Status& reason) {
   const Status lost = Status(Code::kPeerLost, describe(member) + " is lost: " + reason.to_string());
   PENSTOCK_LOG_WARN("server {}: {}", self_.rank, lost.to_string());
-  if (!scheduler_) {
-    for (Rank other = 0; other < workers_.size(); ++other)
-      if (!worker_links_[other].gone && worker_links_[other].up)
-        links_.refuse(worker_links_[other].link, lost);
-    return finish(lost);
-  }
+  if (scheduler_) return report(member, reason);
+  end_alone(lost);
+}
+
+// The same, for a reason of its own.
+void Server::updates_failed(std::uint32_t lane, const Status& reason) {
+  PENSTOCK_LOG_ERROR("server {} lane {}: {}", self_.rank, lane, reason.to_string());
+  if (scheduler_) return report(self_, reason);
+  end_alone(reason);
+}
+
+void Server::end_alone(const Status& reason) {
+  for (Rank other = 0; other < workers_.size(); ++other)
+    if (!worker_links_[other].gone && worker_links_[other].up)
+      links_.refuse(worker_links_[other].link, reason);
+  finish(reason);
+}
+
+void Server::report(const Member& member, const Status& reason) {
   wire::ReportT report;
   report.member = to_wire(member);
   report.error = to_wire(reason);

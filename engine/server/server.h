@@ -36,6 +36,7 @@ struct ServerOptions {
   Incarnation incarnation = 0;          // the device's
   TimeNs detect_ns = kDefaultDetectNs;  // until the roster says otherwise
   TimeNs join_timeout_ns = kDefaultCallTimeoutNs;
+  ComputeDevice* compute = nullptr;  // keeps parameters and state and updates them; else this host
   MessageReceiver* messages = nullptr;  // outlives the server; nullptr: no open messages
   NoteReceiver* notes = nullptr;        // outlives the server; nullptr: notes to it are dropped
 };
@@ -103,6 +104,9 @@ class Server final : public Loop, private LinkHandler {
   void on_hello(ChannelId link, const wire::HelloT& hello);
   void admit(ChannelId link, const wire::HelloT& hello);
   void on_commit(const wire::CommitT& commit);
+  Status place_memory(std::uint32_t workers, std::uint32_t lanes);
+  Result<std::unique_ptr<Updater>> make_updater(NormRings& rings);
+  Status check_supported(const std::vector<Declaration>& batch) const;
   Status add_tables(const wire::CommitT& commit);
   void on_lend(Rank worker, const wire::LendT& lend);
   void on_open_lane(Rank worker, wire::OpenLaneT& open);
@@ -118,6 +122,9 @@ class Server final : public Loop, private LinkHandler {
   std::size_t exchange_norms();
   void send_norms();
   void leave_peers();
+  void updates_failed(std::uint32_t lane, const Status& reason);
+  void end_alone(const Status& reason);
+  void report(const Member& member, const Status& reason);
   std::size_t take_notices();
   std::size_t send_notes();
   void finish(Status status);

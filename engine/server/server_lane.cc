@@ -193,6 +193,10 @@ std::size_t ServerLane::finish_updates() {
     update_while_full(done[i]);
   }
   if (finished != 0 && !removal_.keys.empty()) handle(removal_);
+  if (!failed_ && !updater_->failure().ok()) {
+    failed_ = true;
+    tell(UpdatesFailed{updater_->failure()});
+  }
   return finished;
 }
 
@@ -328,6 +332,7 @@ void ServerLane::handle(AddTables& add) {
   }
   // A slice waits at most once per worker, twice while a new round overtakes a resumed answer.
   for (Peer& peer : peers_) peer.waiting.reserve(4 * slices_.size());
+  updater_->expect(slices_.size());
   count(stats_.memory_bytes, add.tables->memory_bytes());
   tables_.push_back(std::move(add.tables));
 }

@@ -68,7 +68,10 @@ struct EndpointLost {
   std::uint32_t attempt = 0;
   Status reason;
 };
-using ServerLaneNotice = std::variant<std::monostate, EndpointOpened, EndpointLost>;
+struct UpdatesFailed {  // the lane's rounds will not end
+  Status reason;
+};
+using ServerLaneNotice = std::variant<std::monostate, EndpointOpened, EndpointLost, UpdatesFailed>;
 
 struct ServerLaneStats {  // written by the lane, read by anyone
   std::atomic<std::uint64_t> updates{0};
@@ -176,6 +179,7 @@ class ServerLane final : public Loop {
   std::vector<ServerSlice> slices_;         // [slice index]
   std::vector<std::unique_ptr<LaneTables>> tables_;
   std::unique_ptr<Updater> updater_;  // after tables_, which it reads and writes
+  bool failed_ = false;               // its failure was told
   RemoveKeys removal_;                // waits for updates of its keys; empty: none does
   std::uint64_t live_;                // bitmap of workers whose contribution is waited for
   MessageInbox inbox_;

@@ -11,8 +11,8 @@ namespace penstock {
 // and after each reconnection, when the worker has forgotten what it was told.
 void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
   Peer& peer = peers_[worker];
-  if (!device_.capabilities().maps_remote || peer.endpoint == nullptr || peer.draining ||
-      !peer.endpoint->connected())
+  if (!device_.capabilities().maps_remote || !updater_->reads_mapped() ||
+      peer.endpoint == nullptr || peer.draining || !peer.endpoint->connected())
     return;
   LaneTables::Lent& lent = tables.lent[worker];
   for (std::uint32_t i = 0; i < lent.gradients.size(); ++i) {
@@ -28,7 +28,8 @@ void ServerLane::map_gradients(LaneTables& tables, Rank worker) {
       }
       // The description is the worker's word; what can be read is the transport's.
       const std::uint64_t offset = lent.gradients[i].offset;
-      if (!mapping.ok() || offset > (*mapping)->bytes().size() ||
+      if (!mapping.ok() || (*mapping)->kind() != MemoryKind::kHost ||
+          offset > (*mapping)->bytes().size() ||
           key.declaration.spec.gradient_bytes() > (*mapping)->bytes().size() - offset)
         continue;
       lent.mapped[i] = std::move(*mapping);

@@ -7,9 +7,14 @@
 #include "kernels/initializer.h"
 
 namespace penstock {
-namespace {
 
-void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
+void fold_for(KeyTable& key, Round round) {
+  if (key.folded_for == round) return;
+  key.coefficients = fold(key.declaration.spec.optimizer, round);
+  key.folded_for = round;
+}
+
+void initialize_parameters(const SliceUpdate& update, const KernelTable& kernels) {
   LaneTables& tables = update.tables;
   const SlicePlace& place = tables.placement().slices[update.index];
   const SliceStorage& at = tables.storage(update.index);
@@ -24,11 +29,21 @@ void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
                    place.elements.count);
   else
     std::fill_n(parameters, place.elements.count, 0.0F);
-  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
-    initialize_state(spec.optimizer, plane, parameters, place.elements.count,
-                     tables.state(at, plane));
   if (void* const wire = tables.wire(at, spec.parameter_dtype))
     kernels.encode(parameters, wire, spec.parameter_dtype, place.elements.count);
+}
+
+namespace {
+
+void initialize_slice(const SliceUpdate& update, const KernelTable& kernels) {
+  initialize_parameters(update, kernels);
+  const SlicePlace& place = update.tables.placement().slices[update.index];
+  const OptimizerSpec& optimizer =
+      update.tables.keys()[place.declaration].declaration.spec.optimizer;
+  const SliceStorage& at = update.tables.storage(update.index);
+  for (std::uint32_t plane = 0; plane < state_planes(optimizer); ++plane)
+    initialize_state(optimizer, plane, update.tables.parameters(at), place.elements.count,
+                     update.tables.state(at, plane));
 }
 
 }  // namespace
@@ -67,10 +82,7 @@ void update_slice(const SliceUpdate& update, const KernelTable& kernels) {
   const SliceStorage& at = tables.storage(update.index);
   KeyTable& key = tables.keys()[place.declaration];
   const TensorSpec& spec = key.declaration.spec;
-  if (key.folded_for != update.round) {
-    key.coefficients = fold(spec.optimizer, update.round);
-    key.folded_for = update.round;
-  }
+  fold_for(key, update.round);
   std::array<const void*, kMaxJobWorkers> gradients;
   UpdateArgs args = contributions(update, gradients);
   args.parameters = tables.parameters(at);

@@ -40,6 +40,13 @@ class Updater {
 
   // True when poll() has nothing to find until the lane is woken: the lane may sleep.
   virtual bool may_sleep() const = 0;
+
+  // So many slices may be on their way at once from now on. Set-up: may allocate.
+  virtual void expect(std::size_t slices) { (void)slices; }
+  // Whether start() takes gradients in the workers' own memory.
+  virtual bool reads_mapped() const { return true; }
+  // Why updates that were begun will never be done; OK while they will.
+  virtual Status failure() const { return {}; }
 };
 
 // What a slice's contributors pushed: gradients (in the array given), workers, gradient_dtype,
@@ -58,6 +65,13 @@ class HostUpdater final : public Updater {
  private:
   const KernelTable& kernels_;
 };
+
+// The coefficients of the key at this round: folded once a round.
+void fold_for(KeyTable& key, Round round);
+
+// The first half of round 0: masters and outgoing copies from worker 0's slot or from the key's
+// initializer. Thread: the lane's. Allocates nothing.
+void initialize_parameters(const SliceUpdate& update, const KernelTable& kernels);
 
 // Round 0: fills the masters from worker 0's slot or from the key's initializer. Later rounds: one
 // fused pass over the contributors' slots in rank order. Both leave the outgoing copy ready.

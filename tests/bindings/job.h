@@ -27,6 +27,7 @@ struct JobOptions {
   std::vector<MessageReceiver*> server_messages = {};  // by rank; empty: none
   std::vector<MessageReceiver*> worker_messages = {};
   std::function<NoteReceiver*(Role, Rank)> notes = {};
+  ComputeDevice* compute = nullptr;  // of the servers
 };
 
 class Job {
@@ -70,6 +71,7 @@ class Job {
     node.detect_ns = options_.detect_ns;
     node.call_timeout_ns = options_.call_timeout_ns;
     node.threads.pin = false;
+    node.compute = options_.compute;
     if (options_.transport == "loopback") node.fabric = &fabric_;
     return node;
   }

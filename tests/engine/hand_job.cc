@@ -27,6 +27,7 @@ HandJob::HandJob(const HandJobOptions& options) : options_(options), fabric_(clo
     role.name = fmt::format("server{}", rank);
     role.rank = rank;
     role.incarnation = incarnations_.back();
+    role.compute = options.compute;
     servers_.push_back(
         std::make_unique<Server>(clock_, device, add_hub(), best_kernels(), host_, role));
     CHECK(servers_.back()->start().ok());

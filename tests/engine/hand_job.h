@@ -29,6 +29,7 @@ struct HandJobOptions {
   std::uint32_t servers = 1;
   std::uint32_t lanes = 1;
   std::uint64_t slice_bytes = 4096;
+  ComputeDevice* compute = nullptr;  // of the servers
 };
 
 class HandJob {

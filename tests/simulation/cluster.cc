@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "tests/support/host_gpu/host_gpu.h"
+
 namespace penstock::test {
 namespace {
 
@@ -55,6 +57,10 @@ class Cluster {
  public:
   explicit Cluster(const ClusterOptions& options)
       : options_(options), random_(options.seed ^ 0xc1u), fabric_(clock_, options.faults) {
+    if (options.gpu) {
+      cuda_ = std::make_unique<FakeCuda>();
+      gpu_ = std::make_unique<HostGpu>(*cuda_, options.seed);
+    }
     start_scheduler();
     for (Rank rank = 0; rank < options.servers; ++rank) start_server(rank);
     for (Rank rank = 0; rank < options.workers; ++rank) start_worker(rank);
@@ -77,6 +83,8 @@ class Cluster {
   SeededRandom random_;
   ManualClock clock_;
   LoopbackFabric fabric_;
+  std::unique_ptr<FakeCuda> cuda_;
+  std::unique_ptr<HostGpu> gpu_;  // before processes_, which use it
   std::string scheduler_address_;
   std::vector<std::unique_ptr<Program>> programs_;  // [worker]; their buffers outlive processes_
   std::vector<std::unique_ptr<Process>> processes_;
@@ -122,6 +130,7 @@ void Cluster::start_server(Rank rank) {
   role.rank = rank;
   role.incarnation = process.member.incarnation;
   role.detect_ns = options_.detect_ns;
+  role.compute = gpu_.get();
   process.server = std::make_unique<Server>(clock_, *process.device, *process.hub, best_kernels(),
                                             process.host, role);
   const Status started = process.server->start();

@@ -36,6 +36,7 @@ struct ClusterOptions {
   std::vector<TimeNs> cuts_ns;  // when a random data connection is cut
   std::optional<Death> death;
   TimeNs detect_ns = 3 * kSecond;
+  bool gpu = false;  // servers compute on one that is late
 };
 
 struct ClusterResult {

@@ -120,6 +120,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
   if (random.chance(750'000))
     options.faults.reorder_per_million = static_cast<std::uint32_t>(random.below(1'000'000));
   options.program.norms = random.chance(500'000);
+  options.gpu = random.chance(300'000);
   return options;
 }
 
@@ -128,6 +129,7 @@ ClusterOptions undisturbed(ClusterOptions options) {
   options.cuts_ns.clear();
   options.death.reset();
   options.program.in_place = false;  // reading in place changes no bit
+  options.gpu = false;               // nor does a GPU
   return options;
 }
 

@@ -156,12 +156,20 @@ class WrongInput(unittest.TestCase):
                 (("--audit", "--codec", "2bit"), "--codec 2bit"),
                 (("--transport", "pigeon"), "known: "),
                 (("--audit", "--optimizer", "adam"), "sgd"),
+                (("--server-memory", "disk"), "cuda"),
                 (("--ktls",), "--encrypt"),
                 (("--zerocopy", "--encrypt"), "--encrypt"),
                 (("--rounds", "many"), "--rounds"),
                 (("--no-such-option",), "--no-such-option"),
                 (("traim",), "traim")]:
             self.refuse(psbench.USAGE, sentence, *arguments)
+
+    def test_servers_on_a_gpu_that_is_not_there_are_refused_at_once(self):
+        done = psbench.run("--server-memory", "cuda", "--sizes", "4K", "--rounds", "2")
+        if done.returncode == psbench.GOOD:
+            self.skipTest("this host has a GPU")
+        self.assertEqual(done.returncode, psbench.ENVIRONMENT, done.stdout + done.stderr)
+        self.assertRegex(done.stdout + done.stderr, "no GPU|libpenstock_cuda.so")
 
     def test_names_a_transport_that_does_not_encrypt(self):
         for transport in ("verbs", "ucx"):

@@ -303,18 +303,24 @@ void FakeCuda::make_managed(std::span<std::byte> buffer) {
 
 std::span<std::byte> FakeCuda::contents(std::span<std::byte> buffer) {
   const std::lock_guard lock(mutex_);
-  const Allocation& found = *find(buffer.data());
+  Allocation* const allocation = find(buffer.data());
+  CHECK(allocation != nullptr, "{} is no address of a fake GPU",
+        static_cast<const void*>(buffer.data()));
+  const Allocation& found = *allocation;
   return found.contents.subspan(static_cast<std::size_t>(buffer.data() - found.device.data()),
                                 buffer.size());
 }
 
-std::vector<std::byte> FakeCuda::kernel_reads(std::span<std::byte> buffer) {
+std::span<const std::byte> FakeCuda::kernel_view(std::span<std::byte> buffer) {
   const std::lock_guard lock(mutex_);
   const Allocation& found = *find(buffer.data());
   const bool ordered = gpus_.at(static_cast<std::size_t>(found.gpu)).ordering >= 100;
   const std::span<const std::byte> all = ordered ? found.contents : std::span(found.seen);
-  const auto part =
-      all.subspan(static_cast<std::size_t>(buffer.data() - found.device.data()), buffer.size());
+  return all.subspan(static_cast<std::size_t>(buffer.data() - found.device.data()), buffer.size());
+}
+
+std::vector<std::byte> FakeCuda::kernel_reads(std::span<std::byte> buffer) {
+  const auto part = kernel_view(buffer);
   return {part.begin(), part.end()};
 }
 

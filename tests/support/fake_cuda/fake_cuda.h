@@ -56,9 +56,10 @@ class FakeCuda {
   // Of a buffer here, or one that was opened from another process.
   std::span<std::byte> contents(std::span<std::byte> buffer);
   std::vector<std::byte> kernel_reads(std::span<std::byte> buffer);
-  bool synchronous(std::span<std::byte> buffer);  // SYNC_MEMOPS was set
-  int gpu_of(const void* address);                // -1: host memory
-  static int current_gpu();                       // of this thread's context; -1: none
+  std::span<const std::byte> kernel_view(std::span<std::byte> buffer);  // the same where it lies
+  bool synchronous(std::span<std::byte> buffer);                        // SYNC_MEMOPS was set
+  int gpu_of(const void* address);                                      // -1: host memory
+  static int current_gpu();  // of this thread's context; -1: none
 
   // The call of this name answers `result` from now on; 0: it works again.
   void fail(const std::string& call, int result);

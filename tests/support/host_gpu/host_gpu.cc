@@ -1,0 +1,243 @@
+// SPDX-FileCopyrightText: The Penstock authors
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/host_gpu/host_gpu.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cuda/host_step.h"
+#include "kernels/update.h"
+#include "transport/base/random.h"
+
+namespace penstock::test {
+
+class HostGpu::Memory final : public ComputeMemory {
+ public:
+  Memory(HostGpu& gpu, std::span<std::byte> bytes) : gpu_(gpu), bytes_(bytes) {}
+  ~Memory() override {
+    gpu_.cuda_.free(bytes_);
+    gpu_.memory_left_ += bytes_.size();
+  }
+  std::span<std::byte> bytes() const override { return bytes_; }
+
+ private:
+  HostGpu& gpu_;
+  const std::span<std::byte> bytes_;
+};
+
+class HostGpu::Pin final : public ComputeMemory {
+ public:
+  Pin(HostGpu& gpu, std::span<std::byte> bytes) : gpu_(gpu), bytes_(bytes) {}
+  ~Pin() override {
+    const std::lock_guard lock(gpu_.mutex_);
+    gpu_.pinned_.erase(bytes_.data());
+  }
+  std::span<std::byte> bytes() const override { return bytes_; }
+
+ private:
+  HostGpu& gpu_;
+  const std::span<std::byte> bytes_;
+};
+
+class HostGpuStream final : public ComputeStream {
+ public:
+  HostGpuStream(HostGpu& gpu, std::uint32_t marks, std::uint64_t seed)
+      : gpu_(gpu), random_(seed), marks_(marks) {
+    queue_.reserve(kMostQueued);
+    table_.reserve(kMostSteps);
+    gradients_.reserve(kMostSteps * kMaxWorkers);
+  }
+  ~HostGpuStream() override {
+    while (done_ < queue_.size()) carry_out();
+  }
+
+  Status copy_in(void* device, const void* host, std::size_t bytes) override {
+    CHECK(gpu_.is_pinned(host, bytes), "{} bytes are copied from memory that is not pinned", bytes);
+    return queue({.kind = Kind::kCopyIn, .to = device, .from = host, .bytes = bytes});
+  }
+  Status copy_out(void* host, const void* device, std::size_t bytes) override {
+    CHECK(gpu_.is_pinned(host, bytes), "{} bytes are copied to memory that is not pinned", bytes);
+    return queue({.kind = Kind::kCopyOut, .to = host, .from = device, .bytes = bytes});
+  }
+  Status fill(float* device, float value, std::uint64_t count) override {
+    return queue({.kind = Kind::kFill, .to = device, .bytes = count, .value = value});
+  }
+  Status step(UpdateRule rule, DType gradient_dtype, const cuda::SliceStep* slices,
+              std::uint32_t count, std::uint32_t blocks) override {
+    ++gpu_.launches_;
+    gpu_.steps_ += count;
+    return queue({.kind = Kind::kStep,
+                  .from = slices,
+                  .rule = rule,
+                  .dtype = gradient_dtype,
+                  .count = count,
+                  .blocks = blocks});
+  }
+  Status mark(std::uint32_t which) override {
+    CHECK(!marks_.at(which).queued, "mark {} is on its way already", which);
+    marks_[which] = {true, false, random_.below(gpu_.most_polls_ + 1)};
+    return queue({.kind = Kind::kMark, .count = which});
+  }
+  Result<bool> reached(std::uint32_t which) override {
+    if (--gpu_.operations_left_ < 0) return failure();
+    Mark& mark = marks_.at(which);
+    CHECK(mark.queued, "mark {} was not put", which);
+    if (gpu_.stalled_) return false;
+    if (mark.polls_left > 0) {
+      --mark.polls_left;
+      if (done_ < queue_.size() && random_.chance(500'000)) carry_out();
+      return false;
+    }
+    while (!mark.passed) carry_out();
+    mark.queued = false;
+    return true;
+  }
+
+ private:
+  enum class Kind { kCopyIn, kCopyOut, kFill, kStep, kMark };
+  struct Operation {
+    Kind kind = Kind::kMark;
+    void* to = nullptr;
+    const void* from = nullptr;
+    std::size_t bytes = 0;
+    float value = 0;
+    UpdateRule rule{};
+    DType dtype{};
+    std::uint32_t count = 0, blocks = 0;
+  };
+  struct Mark {
+    bool queued = false, passed = false;
+    std::uint64_t polls_left = 0;
+  };
+  static constexpr std::size_t kMostQueued = 65'536;
+  static constexpr std::size_t kMostSteps = 1024;  // of one launch
+
+  static Status failure() { return {Code::kSystem, "the GPU of the host fails as it was told"}; }
+
+  Status queue(Operation operation) {
+    if (--gpu_.operations_left_ < 0) return failure();
+    if (done_ == queue_.size()) {
+      queue_.clear();
+      done_ = 0;
+    }
+    CHECK(queue_.size() < kMostQueued, "too much is queued");
+    queue_.push_back(operation);
+    return {};
+  }
+
+  void carry_out() {
+    const Operation operation = queue_[done_++];
+    switch (operation.kind) {
+      case Kind::kCopyIn:
+        std::memcpy(gpu_.reach(static_cast<std::byte*>(operation.to), operation.bytes),
+                    operation.from, operation.bytes);
+        return;
+      case Kind::kCopyOut:
+        std::memcpy(operation.to,
+                    gpu_.reach(static_cast<const std::byte*>(operation.from), operation.bytes),
+                    operation.bytes);
+        return;
+      case Kind::kFill:
+        std::fill_n(gpu_.reach(static_cast<float*>(operation.to), operation.bytes), operation.bytes,
+                    operation.value);
+        return;
+      case Kind::kStep:
+        return run_step(operation);
+      case Kind::kMark:
+        marks_[operation.count].passed = true;
+        return;
+    }
+  }
+
+  // The table as the GPU sees it, with addresses that the CPU can follow.
+  std::uint32_t read_table(const Operation& launch) {
+    const auto* const slices =
+        gpu_.reach(static_cast<const cuda::SliceStep*>(launch.from), launch.count);
+    CHECK(launch.count <= kMostSteps, "a launch of {} slices", launch.count);
+    table_.assign(slices, slices + launch.count);
+    gradients_.clear();
+    std::uint32_t blocks = 0;
+    for (cuda::SliceStep& step : table_) {
+      CHECK(step.coefficients.rule == launch.rule, "a slice of another rule");
+      CHECK(step.first_block == blocks, "first block {} instead of {}", step.first_block, blocks);
+      blocks += cuda::blocks_of(step.count);
+      auto bits = reinterpret_cast<std::uintptr_t>(step.parameters) |
+                  reinterpret_cast<std::uintptr_t>(step.wire);
+      const std::size_t first = gradients_.size();
+      const auto* const addresses = gpu_.reach(step.gradients, step.workers);
+      for (std::uint32_t worker = 0; worker < step.workers; ++worker) {
+        bits |= reinterpret_cast<std::uintptr_t>(addresses[worker]);
+        gradients_.push_back(
+            gpu_.gradient(addresses[worker], step.count * dtype_bytes(launch.dtype)));
+      }
+      step.gradients = gradients_.data() + first;
+      step.parameters = gpu_.reach(step.parameters, step.count);
+      for (float*& plane : step.state) {
+        bits |= reinterpret_cast<std::uintptr_t>(plane);
+        if (plane != nullptr) plane = gpu_.reach(plane, step.count);
+      }
+      if (step.wire != nullptr)
+        step.wire = gpu_.reach(static_cast<std::byte*>(step.wire),
+                               step.count * dtype_bytes(step.wire_dtype));
+      CHECK(!step.aligned || bits % 16 == 0, "a slice that says it is aligned is not");
+    }
+    return blocks;
+  }
+
+  void run_step(const Operation& launch) {
+    const std::uint32_t blocks = read_table(launch);
+    CHECK(blocks == launch.blocks, "{} blocks for a table of {}", launch.blocks, blocks);
+    for (std::uint32_t block = 0; block < blocks; ++block)
+      for (std::uint32_t thread = 0; thread < cuda::kThreads; ++thread)
+        cuda::step_on_host(table_.data(), launch.count, launch.dtype, {block, thread});
+  }
+
+  HostGpu& gpu_;
+  SeededRandom random_;
+  std::vector<Mark> marks_;
+  std::vector<Operation> queue_;  // the first `done_` are carried out
+  std::size_t done_ = 0;
+  std::vector<cuda::SliceStep> table_;
+  std::vector<const void*> gradients_;
+};
+
+HostGpu::~HostGpu() { CHECK(pinned_.empty(), "{} ranges are still pinned", pinned_.size()); }
+
+Result<std::unique_ptr<ComputeMemory>> HostGpu::allocate(std::size_t bytes) {
+  if (bytes > memory_left_)
+    return Status(Code::kExhausted, fmt::format("allocate {} bytes on {}", bytes, name_));
+  ++allocations_;
+  const std::span<std::byte> made = cuda_.allocate(bytes);
+  memory_left_ -= bytes;
+  std::memset(cuda_.contents(made).data(), 0xdb, bytes);  // a GPU does not clear its memory
+  return std::unique_ptr<ComputeMemory>(std::make_unique<Memory>(*this, made));
+}
+
+Result<std::unique_ptr<ComputeMemory>> HostGpu::pin(std::span<std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  ++pins_;
+  const auto after = pinned_.lower_bound(bytes.data() + bytes.size());
+  if (after != pinned_.begin() && std::prev(after)->first + std::prev(after)->second > bytes.data())
+    return Status(Code::kSystem, "some of this memory is pinned already");
+  pinned_[bytes.data()] = bytes.size();
+  return std::unique_ptr<ComputeMemory>(std::make_unique<Pin>(*this, bytes));
+}
+
+Result<std::unique_ptr<ComputeStream>> HostGpu::create_stream(std::uint32_t marks) {
+  return std::unique_ptr<ComputeStream>(
+      std::make_unique<HostGpuStream>(*this, marks, seed_ + streams_++));
+}
+
+bool HostGpu::is_pinned(const void* host, std::size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  const auto* const begin = static_cast<const std::byte*>(host);
+  const auto after = pinned_.upper_bound(begin);
+  if (after == pinned_.begin()) return false;
+  const auto& [first, size] = *std::prev(after);
+  return begin + bytes <= first + size;
+}
+
+}  // namespace penstock::test
