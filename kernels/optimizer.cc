@@ -250,7 +250,7 @@ Status validate(const OptimizerSpec& spec) {
     if (spec.l1 > 0) return refuse("l1", spec.l1, none);
     if (spec.compensation > 0) return refuse("compensation", spec.compensation, none);
     if (spec.state_dtype != StateDType::kFloat32)
-      return refuse("state_dtype", state_dtype,
+      return refuse("state_dtype", static_cast<unsigned>(spec.state_dtype),
                     fmt::format("0 (fp32) for {}", optimizer_name(spec.kind)));
   }
   if (spec.kind == OptimizerKind::kFtrl && !is_positive(spec.learning_rate))

@@ -49,11 +49,12 @@ Status validate(const RowOptimizerSpec& spec) {
     return Status(Code::kInvalidArgument,
                   fmt::format("optimizer {} needs norms of whole tensors, which rows do not have",
                               optimizer_name(spec.elements.kind)));
-  if (spec.elements.l1 > 0) return refuse("l1", spec.elements.l1, "0 for rows");
-  if (spec.elements.compensation > 0)
-    return refuse("compensation", spec.elements.compensation, "0 for rows");
-  if (spec.elements.state_dtype != StateDType::kFloat32)
-    return refuse("state_dtype", 1, "0 (fp32) for rows");
+  const OptimizerSpec& elements = spec.elements;
+  if (elements.l1 > 0) return refuse("elements.l1", elements.l1, "0: rows have no such stage");
+  if (elements.compensation > 0)
+    return refuse("elements.compensation", elements.compensation, "0: rows have no such stage");
+  if (elements.state_dtype != StateDType::kFloat32)
+    return refuse("elements.state_dtype", static_cast<unsigned>(elements.state_dtype), "0 (fp32)");
   PENSTOCK_RETURN_IF_ERROR(validate_kind(spec));
   if (!(spec.initial_square >= FLT_MIN && spec.initial_square <= FLT_MAX))
     return refuse("initial_square", spec.initial_square, "a normal float32 above 0");

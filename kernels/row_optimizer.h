@@ -43,9 +43,10 @@ struct RowOptimizerSpec {
 };
 
 // kInvalidArgument naming the first bad field, its value and what is allowed: all that
-// validate(OptimizerSpec) refuses, a kind or a form of ε that the rule does not have, bounds that
-// are no float32 or in the wrong order, a G0 that is not a normal positive float32, an lr_power
-// other than −0.5 (it would need pow, which has other bits on every target).
+// validate(OptimizerSpec) refuses, an L1 penalty, compensation or bf16 state, a kind or a form of ε
+// that the rule does not have, bounds that are no float32 or in the wrong order, a G0 that is not a
+// normal positive float32, an lr_power other than −0.5 (it would need pow, which has other bits on
+// every target).
 Status validate(const RowOptimizerSpec& spec);
 
 inline RowPlanes row_planes(const RowOptimizerSpec& spec) {

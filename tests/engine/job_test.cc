@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <cmath>
+
 #include "tests/engine/hand_job.h"
 
 namespace penstock::test {
@@ -65,6 +67,39 @@ void cut_all_sockets() {
     if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0 &&
         peer.ss_family == AF_INET)
       ::shutdown(fd, SHUT_RDWR);
+  }
+}
+
+// What was said of the gradients, and that the round failed, is said again after a reconnection.
+TEST(Job, RoundsFailForAllAfterTheirConnectionsWereCut) {
+  HandJobOptions options;
+  options.transport = "tcp";
+  options.workers = 2;
+  options.servers = 2;
+  HandJob job(options);
+  std::vector<Counted> tensors(2, Counted(kElements));
+  std::vector<Ticket> tickets;
+  for (Rank rank = 0; rank < 2; ++rank) {
+    Tensor tensor = tensors[rank].tensor(1);
+    tensor.spec.not_finite = NotFinite::kFail;
+    tickets.push_back(job.worker(rank).begin_declare({tensor}));
+  }
+  for (Rank rank = 0; rank < 2; ++rank) ASSERT_TRUE(job.finish(rank, tickets[rank]).ok());
+  for (Round round = 1; round <= 12; ++round) {
+    const bool fails = round % 3 != 0;
+    for (Rank rank = 0; rank < 2; ++rank) {
+      tensors[rank].gradients.assign(kElements, 1);
+      if (fails && rank == round % 2) tensors[rank].gradients[5] = HUGE_VALF;
+      ASSERT_TRUE(job.worker(rank).push_pull(1, round).ok());
+    }
+    for (Round steps = 0; steps < round * 2; ++steps) job.step();
+    cut_all_sockets();
+    ASSERT_TRUE(job.run_until([&] { return job.round_finished(1, round); })) << "round " << round;
+    for (Rank rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(job.worker(rank).wait(1, round, 0).code(), fails ? Code::kNotFinite : Code::kOk);
+      for (const float parameter : tensors[rank].parameters)
+        ASSERT_EQ(parameter, -2.0F * static_cast<float>(round / 3)) << "round " << round;
+    }
   }
 }
 

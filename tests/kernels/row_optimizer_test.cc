@@ -31,6 +31,15 @@ TEST(RowOptimizer, RefusesByNameAndValue) {
   spec.elements.learning_rate = NAN;
   expect_refused(spec, "learning_rate is nan");
   spec = {};
+  spec.elements.l1 = 0.5;
+  expect_refused(spec, "elements.l1 is 0.5");
+  spec = {};
+  spec.elements.compensation = 0.25;
+  expect_refused(spec, "elements.compensation is 0.25");
+  spec = {};
+  spec.elements.state_dtype = StateDType::kBfloat16;
+  expect_refused(spec, "elements.state_dtype is 1");
+  spec = {};
   spec.rule = static_cast<RowRule>(99);
   expect_refused(spec, "rule is 99, but must be below 8");
   spec = {};
