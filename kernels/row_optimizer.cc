@@ -29,6 +29,13 @@ bool is_paddle_adam(RowRule rule) {
 Status validate_kind(const RowOptimizerSpec& spec) {
   const auto rule = static_cast<unsigned>(spec.rule);
   if (rule >= kRowRules) return refuse("rule", rule, fmt::format("below {}", kRowRules));
+  if (needs_norms(spec.elements))
+    return Status(
+               Code::kInvalidArgument,
+               fmt::format("row optimizer elements is {} with norms of a whole tensor, which rows "
+                           "do not have",
+                           optimizer_name(spec.elements.kind)))
+        .with_hint("no lars, lamb or adafactor; leave clip_norm and clip_global_norm at 0");
   if (spec.rule == RowRule::kElements) return {};
   const OptimizerKind kind = is_adam(spec.rule) ? OptimizerKind::kAdam : OptimizerKind::kAdaGrad;
   if (spec.elements.kind != kind)
@@ -45,10 +52,6 @@ Status validate_kind(const RowOptimizerSpec& spec) {
 
 Status validate(const RowOptimizerSpec& spec) {
   PENSTOCK_RETURN_IF_ERROR(validate(spec.elements));
-  if (needs_norms(spec.elements))
-    return Status(Code::kInvalidArgument,
-                  fmt::format("optimizer {} needs norms of whole tensors, which rows do not have",
-                              optimizer_name(spec.elements.kind)));
   const OptimizerSpec& elements = spec.elements;
   if (elements.l1 > 0) return refuse("elements.l1", elements.l1, "0: rows have no such stage");
   if (elements.compensation > 0)

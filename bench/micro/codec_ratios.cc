@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/micro/codec_ratios.h"
 
-#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,7 +11,6 @@
 #include "bench/kernels/ratios.h"
 #include "kernels/codec/codec_text.h"
 #include "kernels/initializer.h"
-#include "kernels/table.h"
 #include "transport/base/check.h"
 #include "transport/base/host_memory.h"
 
@@ -23,12 +21,6 @@ constexpr std::size_t kWindows = 16;
 constexpr std::uint32_t kWorkers = 8;
 constexpr std::size_t kCachedElements = 64U << 10;  // a slice of 256 KiB
 
-HostMemory take(std::size_t bytes) {
-  Result<HostMemory> memory = HostMemory::allocate(bytes);
-  CHECK(memory.ok(), "{}", memory.status().to_string());
-  return std::move(*memory);
-}
-
 // One way to send gradients; kNone stands for bf16.
 struct Way {
   CodecSpec codec;
@@ -37,16 +29,22 @@ struct Way {
   std::vector<double> fused, cached, streamed;  // elements a second, a round each
 };
 
+HostMemory memory_of(std::size_t bytes) {
+  Result<HostMemory> memory = HostMemory::allocate(bytes);
+  CHECK(memory.ok(), "{}", memory.status().to_string());
+  return std::move(*memory);
+}
+
 struct Arrays {
   explicit Arrays(std::size_t count)
       : elements(count),
         window(count / kWindows),
-        gradient(take(count * sizeof(float))),
-        residual(take(count * sizeof(float))),
-        parameters(take(count * sizeof(float))),
-        first(take(count * sizeof(float))),
-        second(take(count * sizeof(float))),
-        wire(take(count * sizeof(float))) {
+        gradient(memory_of(count * sizeof(float))),
+        residual(memory_of(count * sizeof(float))),
+        parameters(memory_of(count * sizeof(float))),
+        first(memory_of(count * sizeof(float))),
+        second(memory_of(count * sizeof(float))),
+        wire(memory_of(count * sizeof(float))) {
     initialize({InitializerSpec::kUniform, -0.1, 0.1, 1}, 1, 0, {gradient.as<float>(), count});
   }
   std::size_t elements, window;
@@ -69,7 +67,7 @@ Way make_way(const CodecSpec& codec, std::string name, Arrays& arrays) {
   Way way{codec, std::move(name), {}, {}, {}, {}};
   const std::size_t bytes = window_bytes(way, arrays);
   for (std::uint32_t w = 0; w < kWorkers; ++w) {
-    HostMemory& to = way.gradients.emplace_back(take(bytes * kWindows));
+    HostMemory& to = way.gradients.emplace_back(memory_of(bytes * kWindows));
     for (std::size_t i = 0; i < kWindows; ++i)
       encode(way, arrays.gradient.as<float>() + i * arrays.window,
              arrays.residual.as<float>() + i * arrays.window, to.as<std::byte>() + i * bytes,
@@ -156,8 +154,8 @@ void print_codec_ratios(std::size_t elements, int rounds) {
   Arrays arrays(elements);
   std::vector<Way> ways;
   ways.push_back(make_way({}, "bf16", arrays));
-  for (const char* text : {"2bit:threshold=0.05", "1bit:threshold=0", "int8", "fp8_e4m3",
-                           "fp8_e5m2", "topk:fraction=0.01"})
+  for (const char* text : {"2bit:threshold=0.0625", "2bit:threshold=0.05", "1bit:threshold=0",
+                           "int8", "fp8_e4m3", "fp8_e5m2", "topk:fraction=0.01"})
     ways.push_back(make_way(*parse_codec_spec(text), text, arrays));
   measure_round(ways, arrays);  // warms up
   for (Way& way : ways) way.fused = way.cached = way.streamed = {};

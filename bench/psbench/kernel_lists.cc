@@ -36,7 +36,8 @@ Result<std::vector<NamedOptimizer>> parse_optimizers(std::string_view text) {
   std::vector<std::string> names;
   if (text == "all") {
     for (std::uint8_t kind = 0; kind < kOptimizerKinds; ++kind)
-      names.emplace_back(optimizer_name(static_cast<OptimizerKind>(kind)));
+      if (!needs_norms(default_optimizer(static_cast<OptimizerKind>(kind))))
+        names.emplace_back(optimizer_name(static_cast<OptimizerKind>(kind)));
   } else {
     for (std::string& part : parts_of(text)) {
       const bool number = part.find('=') != part.npos && part.find(':') == part.npos;
@@ -49,6 +50,12 @@ Result<std::vector<NamedOptimizer>> parse_optimizers(std::string_view text) {
   std::vector<NamedOptimizer> optimizers;
   for (std::string& name : names) {
     PENSTOCK_ASSIGN_OR_RETURN(const OptimizerSpec spec, parse_optimizer_spec(name));
+    if (needs_norms(spec))
+      return Status(
+                 Code::kUnsupported,
+                 fmt::format("optimizer '{}' needs norms of whole tensors: it has no fused update",
+                             name))
+          .with_hint("measure it in a job: psbench --optimizer " + name);
     optimizers.push_back({std::move(name), spec});
   }
   return optimizers;

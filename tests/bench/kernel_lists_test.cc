@@ -22,7 +22,9 @@ TEST(KernelLists, NumbersBelongToTheOptimizerBeforeThem) {
 }
 
 TEST(KernelLists, AllMeansEveryOne) {
-  EXPECT_EQ(parse_optimizers("all")->size(), kOptimizerKinds);
+  EXPECT_EQ(parse_optimizers("all")->size(), kOptimizerKinds - 3);  // lars, lamb and adafactor
+  EXPECT_EQ(parse_optimizers("sgd,lamb").status().code(), Code::kUnsupported);
+  EXPECT_EQ(parse_optimizers("sgd:clip_norm=1").status().code(), Code::kUnsupported);
   EXPECT_THAT(*parse_dtypes("all"),
               ElementsAre(DType::kFloat32, DType::kFloat16, DType::kBfloat16));
   EXPECT_EQ(parse_targets("all")->size(), available_kernels().size());

@@ -23,6 +23,7 @@ RunResult example() {
   r.optimizer = "adamw";
   r.dtype = "bf16";
   r.bytes = 1'000'000'000;
+  r.pushed_bytes = 1'000'000'000;
   r.elements = 500'000'000;
   r.servers = 2;
   r.workers = 4;
@@ -89,7 +90,7 @@ TEST(Csv, HasAsManyCellsInEachLine) {
   std::string line;
   std::vector<std::ptrdiff_t> commas;
   while (std::getline(text, line)) commas.push_back(std::count(line.begin(), line.end(), ','));
-  EXPECT_THAT(commas, testing::ElementsAre(24, 24, 24));
+  EXPECT_THAT(commas, testing::ElementsAre(26, 26, 26));
 }
 
 TEST(JsonReport, HasExactlyTheFieldsPromised) {
@@ -105,7 +106,7 @@ TEST(JsonReport, HasExactlyTheFieldsPromised) {
   EXPECT_EQ(report["results"][0],
             Json::parse(R"({"model": "bert-large", "bytes": 1000000000, "transport": "tcp",
               "servers": 2, "workers": 4, "lanes": 3, "optimizer": "adamw", "dtype": "bf16",
-              "rounds": 3,
+              "codec": "none", "pushed_bytes": 1000000000, "rounds": 3,
               "round_us": {"min": 400000.0, "p50": 500000.0, "p99": 600000.0, "max": 600000.0},
               "algbw_GBps": 2.0, "busbw_GBps": 4.0, "ceiling_GBps": 8.0, "efficiency": 0.5,
               "cpu_s_per_GB": 0.5, "wrong": 0,

@@ -43,6 +43,9 @@ TEST(RowOptimizer, RefusesByNameAndValue) {
   spec.rule = static_cast<RowRule>(99);
   expect_refused(spec, "rule is 99, but must be below 8");
   spec = {};
+  spec.elements = default_optimizer(OptimizerKind::kLamb);
+  expect_refused(spec, "lamb with norms of a whole tensor");
+  spec = {};
   spec.rule = RowRule::kRowAdam;
   expect_refused(spec, "elements.kind is sgd, but must be adam");
   spec.rule = RowRule::kPaddleAdaGrad;

@@ -121,6 +121,7 @@ ClusterOptions from_seed(std::uint64_t seed) {
     options.faults.reorder_per_million = static_cast<std::uint32_t>(random.below(1'000'000));
   options.program.norms = random.chance(500'000);
   options.gpu = random.chance(300'000);
+  if (options.gpu) options.program.codecs = options.program.norms = false;  // GPUs have neither
   return options;
 }
 

@@ -175,9 +175,10 @@ class HostGpuStream final : public ComputeStream {
       }
       step.gradients = gradients_.data() + first;
       step.parameters = gpu_.reach(step.parameters, step.count);
-      for (float*& plane : step.state) {
+      for (void*& plane : step.state) {
         bits |= reinterpret_cast<std::uintptr_t>(plane);
-        if (plane != nullptr) plane = gpu_.reach(plane, step.count);
+        // All float32: see gpu_supports().
+        if (plane != nullptr) plane = gpu_.reach(static_cast<float*>(plane), step.count);
       }
       if (step.wire != nullptr)
         step.wire = gpu_.reach(static_cast<std::byte*>(step.wire),
