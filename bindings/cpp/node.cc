@@ -10,6 +10,7 @@
 #include "transport/base/log.h"
 #include "transport/base/random.h"
 #include "transport/control/tls_hub.h"
+#include "transport/hardware/cuda_buffer.h"
 
 namespace penstock {
 namespace internal {
@@ -132,6 +133,9 @@ Result<std::unique_ptr<WorkerNode>> WorkerNode::start(const NodeOptions& options
   role.call_timeout_ns = options.call_timeout_ns;
   role.messages = options.messages;
   role.notes = options.notes;
+  role.kind_of = [](const void* address) {
+    return is_gpu_memory(address) ? MemoryKind::kCuda : MemoryKind::kHost;
+  };
   node->worker_ = std::make_unique<Worker>(parts.clock, *parts.device, *parts.hub, best_kernels(),
                                            *parts.lanes, role);
   PENSTOCK_RETURN_IF_ERROR(node->worker_->start());

@@ -12,7 +12,7 @@ Result<RegisteredBuffer> RegionCache::acquire(std::span<std::byte> bytes, Access
   RegisteredBuffer found = find(begin, bytes.size(), access);
   if (found.region != nullptr) return found;
   PENSTOCK_ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                            device_.register_memory(bytes, MemoryKind::kHost, access));
+                            device_.register_memory(bytes, kind_of(bytes.data()), access));
   return RegisteredBuffer{add(std::move(region), access), 0};
 }
 

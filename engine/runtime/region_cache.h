@@ -8,6 +8,7 @@
 // memory that was freed and mapped anew would still be reachable through the old registration.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -26,7 +27,13 @@ struct RegisteredBuffer {
 // Threads: any.
 class RegionCache {
  public:
-  explicit RegionCache(Device& device) : device_(device) {}
+  // What kind of memory is at an address; empty: all is the host's.
+  using KindOf = std::function<MemoryKind(const void*)>;
+  explicit RegionCache(Device& device, KindOf kind_of = {})
+      : device_(device), kind_of_(std::move(kind_of)) {}
+  MemoryKind kind_of(const void* address) const {
+    return kind_of_ ? kind_of_(address) : MemoryKind::kHost;
+  }
 
   // All of `bytes` (not empty), with at least `access`: in a region that is there, or in a new one
   // of just these bytes, which must then live as long as the buffer does.
@@ -47,6 +54,7 @@ class RegionCache {
   RegisteredBuffer find(std::uintptr_t begin, std::uint64_t bytes, Access access) REQUIRES(mutex_);
 
   Device& device_;
+  const KindOf kind_of_;
   mutable Mutex mutex_;
   std::multimap<std::uintptr_t, Entry> entries_ GUARDED_BY(mutex_);  // by first address
   std::uint64_t longest_ GUARDED_BY(mutex_) = 0;  // bytes of the longest region so far

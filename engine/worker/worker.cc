@@ -15,7 +15,7 @@ Worker::Worker(const Clock& clock, Device& device, ControlHub& hub, const Kernel
     : clock_(clock),
       device_(device),
       kernels_(kernels),
-      regions_(device),
+      regions_(device, options.kind_of),
       host_(host),
       options_(std::move(options)),
       links_(hub, clock, *this, options_.detect_ns),
@@ -135,6 +135,7 @@ Result<std::unique_ptr<InflightKey>> Worker::make_key(Tensor& tensor) {
                     "parameters {}",
                     describe(declaration), tensor.gradients.size(), tensor.parameters.size(),
                     spec.gradient_bytes(), spec.parameter_bytes()));
+  PENSTOCK_RETURN_IF_ERROR(check_lendable(declaration, tensor));
   PENSTOCK_ASSIGN_OR_RETURN(auto gradients, regions_.acquire(tensor.gradients, Access::kMap));
   std::unique_ptr<GradientEncoder> encoder;
   if (spec.encoded()) {
@@ -306,7 +307,9 @@ Result<bool> Worker::finished(Key id, Round round) {
   if (failed_.load(std::memory_order_acquire)) return *failure();
   MutexLock lock(mutex_);
   PENSTOCK_ASSIGN_OR_RETURN(const InflightKey* key, ready_key(id));
-  return key->finished() > round;
+  if (key->finished() <= round) return false;
+  PENSTOCK_RETURN_IF_ERROR(flush_parameters(*key));
+  return true;
 }
 
 Status Worker::wait(Key id, Round round, TimeNs deadline_ns) {
@@ -327,6 +330,7 @@ Status Worker::wait(Key id, Round round, TimeNs deadline_ns) {
     if (left_ns <= 0) return missing(*key, round);
     key->wait_point.wait(seen, left_ns);
   }
+  PENSTOCK_RETURN_IF_ERROR(flush_parameters(*key));
   if (!key->failed(round)) return {};
   return Status(Code::kNotFinite,
                 fmt::format("{}: round {} failed: a gradient has a NaN or an infinity, {}",

@@ -50,11 +50,13 @@ struct WorkerOptions {
   TimeNs call_timeout_ns = kDefaultCallTimeoutNs;
   MessageReceiver* messages = nullptr;  // outlives the worker; nullptr: no open messages
   NoteReceiver* notes = nullptr;        // outlives the worker; nullptr: notes to it are dropped
+  RegionCache::KindOf kind_of = {};     // of buffers that are lent; empty: all are host memory
 };
 
 // A tensor and the caller's buffers for it: contiguous elements in the spec's dtypes, of exactly
-// gradient_bytes() and parameter_bytes(). They stay registered, and must live, until remove() or
-// the end of the worker.
+// gradient_bytes() and parameter_bytes(), in host memory or, over verbs, in a GPU's: kernels may
+// read the parameters once wait() or finished() said that the round is over. They stay registered,
+// and must live, until remove() or the end of the worker.
 struct Tensor {
   Key key = 0;
   TensorSpec spec;
@@ -216,6 +218,8 @@ class Worker final : public Loop, private LinkHandler {
   Ticket begin(Call call);
   Ticket failed_ticket(Status status);
   Result<std::unique_ptr<InflightKey>> make_key(Tensor& tensor);
+  Status check_lendable(const Declaration& declaration, const Tensor& tensor) const;
+  static Status flush_parameters(const InflightKey& key);
   Status start_round(Key key, Round round, bool nothing);
   Result<InflightKey*> ready_key(Key key) const REQUIRES(mutex_);
   Status global_norm_at_rest(const InflightKey& removed) const REQUIRES(mutex_);

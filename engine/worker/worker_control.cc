@@ -312,7 +312,11 @@ void Worker::on_key_initialised(InflightKey* key) {
     if (call.kind != Call::Kind::kDeclare ||
         std::find(call.keys.begin(), call.keys.end(), key) == call.keys.end())
       continue;
-    if (--call.keys_missing == 0) finish_call(sequence, {});
+    if (--call.keys_missing > 0) return;
+    Status flushed;
+    for (const InflightKey* initialised : call.keys)
+      if (flushed.ok()) flushed = flush_parameters(*initialised);
+    finish_call(sequence, std::move(flushed));
     return;
   }
 }

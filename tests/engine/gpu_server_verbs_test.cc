@@ -4,43 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/engine/gpu_net.h"
 #include "tests/engine/training.h"
-#include "tests/support/fake_nic/fabric.h"
 #include "tests/support/host_gpu/host_gpu.h"
-#include "transport/verbs/open.h"
 
 namespace penstock::test {
 namespace {
-
-// Every device has the one card of the fabric, so far from the GPU.
-struct Net {
-  explicit Net(FakeCuda& cuda, PciDistance distance = PciDistance::kSwitch)
-      : fabric(clock, specs()) {
-    const std::vector<std::string> cards{specs().nics[0].name};
-    host = fake_gpu_host(cuda, cards, {distance});
-    cuda.on_export = [this](int fd, std::span<std::byte> contents) {
-      fabric.add_dmabuf(fd, contents);
-    };
-  }
-  ~Net() {
-    EXPECT_EQ(fabric.violations(), "");
-    EXPECT_EQ(fabric.leaks(), "");
-  }
-  static FabricOptions specs() {
-    FabricOptions options;
-    for (FakeNicSpec& nic : options.nics) nic.dmabuf = true;
-    return options;
-  }
-  Result<std::unique_ptr<Device>> open(Incarnation incarnation) {
-    VerbsOptions options;
-    options.incarnation = incarnation;
-    return open_verbs_device(fabric.api(), options, clock, host);
-  }
-
-  SystemClock clock;
-  FakeFabric fabric;
-  GpuHost host;
-};
 
 HandJobOptions job_options() {
   HandJobOptions options;
@@ -51,7 +20,7 @@ HandJobOptions job_options() {
 
 constexpr Round kRounds = 4;
 
-void expect_the_bits_of_a_host_server(Net& net, ComputeDevice& gpu) {
+void expect_the_bits_of_a_host_server(GpuNet& net, ComputeDevice& gpu) {
   HandJobOptions options = job_options();
   options.open = [&net](Incarnation incarnation) { return net.open(incarnation); };
   options.compute = &gpu;
@@ -63,7 +32,7 @@ void expect_the_bits_of_a_host_server(Net& net, ComputeDevice& gpu) {
 TEST(GpuServerOverVerbs, GradientsArriveInGpuMemoryAndAreFlushed) {
   FakeCuda cuda;  // a GPU whose kernels see what cards wrote after a flush only
   HostGpu gpu(cuda);
-  Net net(cuda);
+  GpuNet net(cuda);
   expect_the_bits_of_a_host_server(net, gpu);
   EXPECT_GT(cuda.flushes(), 2 * static_cast<int>(kRounds));
 }
@@ -71,7 +40,7 @@ TEST(GpuServerOverVerbs, GradientsArriveInGpuMemoryAndAreFlushed) {
 TEST(GpuServerOverVerbs, AGpuThatOrdersArrivalsIsNotFlushed) {
   FakeCuda cuda(std::vector<FakeGpu>{{.ordering = 100}});
   HostGpu gpu(cuda);
-  Net net(cuda);
+  GpuNet net(cuda);
   expect_the_bits_of_a_host_server(net, gpu);
   EXPECT_EQ(cuda.flushes(), 0);
 }
@@ -79,7 +48,7 @@ TEST(GpuServerOverVerbs, AGpuThatOrdersArrivalsIsNotFlushed) {
 TEST(GpuServerOverVerbs, AGpuTheCardDoesNotReachIsStaged) {
   FakeCuda cuda;
   HostGpu gpu(cuda);
-  Net net(cuda, PciDistance::kMachine);
+  GpuNet net(cuda, PciDistance::kMachine);
   expect_the_bits_of_a_host_server(net, gpu);
   EXPECT_EQ(cuda.flushes(), 0);
 }

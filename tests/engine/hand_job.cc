@@ -37,6 +37,7 @@ HandJob::HandJob(const HandJobOptions& options) : options_(options), fabric_(clo
     WorkerOptions role;
     role.scheduler_address = scheduler_->address();
     role.name = fmt::format("worker{}", rank);
+    role.kind_of = options.kind_of;
     role.rank = rank;
     role.incarnation = incarnations_.back();
     workers_.push_back(

@@ -30,6 +30,7 @@ struct HandJobOptions {
   std::uint32_t lanes = 1;
   std::uint64_t slice_bytes = 4096;
   ComputeDevice* compute = nullptr;  // of the servers
+  RegionCache::KindOf kind_of;       // of the workers' buffers
 };
 
 class HandJob {

@@ -30,6 +30,15 @@ bool is_device_memory(const CudaDriver& driver, CudaAddress address) {
 
 }  // namespace
 
+bool is_gpu_memory(const CudaDriver& driver, const void* address) {
+  return is_device_memory(driver, reinterpret_cast<CudaAddress>(address));
+}
+
+bool is_gpu_memory(const void* address) {
+  const Result<const CudaDriver*> driver = system_cuda();
+  return driver.ok() && is_gpu_memory(**driver, address);
+}
+
 Result<CudaBuffer> CudaBuffer::find(const CudaDriver& driver, std::span<std::byte> bytes) {
   if (bytes.empty()) return Status(Code::kInvalidArgument, "register: no bytes");
   PENSTOCK_RETURN_IF_ERROR(start_cuda(driver));

@@ -23,6 +23,11 @@ struct CudaShare {
   std::uint64_t offset = 0;
 };
 
+// Whether the address lies in GPU memory of this process; no for any other, and without a driver.
+// Starts nothing: a process that has GPU memory has started its driver.
+bool is_gpu_memory(const CudaDriver& driver, const void* address);
+bool is_gpu_memory(const void* address);  // by the host's driver
+
 class CudaBuffer {
  public:
   // What lies at these device addresses; from now on copies that CUDA calls synchronous are over
