@@ -7,11 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/codec/codec.h"
 #include "kernels/coefficients.h"
 #include "kernels/dtype.h"
 
 namespace penstock {
+
+struct CodecSpec;  // codec/codec.h
 
 inline constexpr std::uint32_t kMaxWorkers = 64;
 

@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   spec.block = kMinCodecBlock << data[1] % 7;
   spec.fraction = (data[1] % 16 + 1) / 16.0;
   CHECK(validate(spec).ok());
-  const std::size_t count = 1 + (data[2] | data[3] << 8) % 3000;
+  const std::size_t count = 1 + (data[2] + std::size_t{256} * data[3]) % 3000;
   const std::size_t bytes = encoded_bytes(spec, count);
   std::vector<std::vector<std::uint8_t>> encoded(2, std::vector<std::uint8_t>(bytes));
   const std::uint8_t* from = data + 4;
