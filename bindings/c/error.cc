@@ -42,7 +42,7 @@ extern "C" {
 uint32_t penstock_version(void) { return PENSTOCK_VERSION; }
 
 const char* penstock_status_name(int status) {
-  if (status < PENSTOCK_OK || status > PENSTOCK_SYSTEM) return "unknown status";
+  if (status < PENSTOCK_OK || status > PENSTOCK_NOT_FINITE) return "unknown status";
   return penstock::code_name(static_cast<penstock::Code>(status)).data();
 }
 

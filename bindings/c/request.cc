@@ -140,7 +140,7 @@ int penstock_request_fail(penstock_request* request, int status, const char* why
   return guarded([&]() -> Status {
     if (request == nullptr) return null_argument("request");
     const std::unique_ptr<penstock_request> held(request);
-    if (status <= PENSTOCK_OK || status > PENSTOCK_SYSTEM)
+    if (status <= PENSTOCK_OK || status > PENSTOCK_NOT_FINITE)
       return {Code::kInvalidArgument, "a request fails with a penstock_status other than OK"};
     return held->request.fail({static_cast<Code>(status), why == nullptr ? "" : why});
   });

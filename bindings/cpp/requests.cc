@@ -115,7 +115,7 @@ void Requests::on_open_message(Rank, OpenMessage&& message) {
   Asked& entry = asked->second;
   entry.done = true;
   if (header.kind == kFailure) {
-    const bool known = header.code != 0 && header.code <= static_cast<unsigned>(Code::kSystem);
+    const bool known = header.code != 0 && header.code <= static_cast<unsigned>(Code::kNotFinite);
     entry.status = Status(known ? static_cast<Code>(header.code) : Code::kProtocol,
                           std::string(reinterpret_cast<const char*>(head.data()), head.size()));
   } else {

@@ -63,6 +63,7 @@ TEST(CAbi, EachThreadHasItsOwnLastError) {
   EXPECT_EQ(other, "");
   EXPECT_THAT(penstock_last_error(), HasSubstr("worker is NULL"));
   EXPECT_STREQ(penstock_status_name(PENSTOCK_PEER_LOST), "peer lost");
+  EXPECT_STRNE(penstock_status_name(PENSTOCK_NOT_FINITE), "unknown status");
   EXPECT_STREQ(penstock_status_name(99), "unknown status");
   EXPECT_EQ(penstock_version(), static_cast<std::uint32_t>(PENSTOCK_VERSION));
 }

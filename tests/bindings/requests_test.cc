@@ -46,7 +46,7 @@ class Calculator {
       EXPECT_TRUE(
           request.answer({}, {{std::as_writable_bytes(std::span(sum.get(), 1)), sum}}).ok());
     } else if (what == "fail") {
-      EXPECT_TRUE(request.fail({Code::kNotFound, "no such table"}).ok());
+      EXPECT_TRUE(request.fail({Code::kNotFinite, "no such number"}).ok());
       EXPECT_EQ(request.answer({}, {}).code(), Code::kInvalidArgument);
     }  // "drop": the request goes unanswered
   }
@@ -89,8 +89,8 @@ TEST_P(RequestsTest, AreAnsweredRefusedOrDropped) {
     EXPECT_EQ(answer->parts.at(0).bytes.size(), numbers.size() * sizeof(float));
   }
   const Result<Answer> failed = call("fail", numbers);
-  EXPECT_EQ(failed.status().code(), Code::kNotFound);
-  EXPECT_EQ(failed.status().what(), "no such table");
+  EXPECT_EQ(failed.status().code(), Code::kNotFinite);  // the last code there is
+  EXPECT_EQ(failed.status().what(), "no such number");
   EXPECT_EQ(call("drop", numbers).status().code(), Code::kCancelled);
   EXPECT_TRUE(job.workers[0]->worker().leave().ok());
 }
