@@ -115,6 +115,7 @@ TEST(CAbi, PropertiesAreCheckedByName) {
                                     {"optimizer", "adam:beta2=0.95"},
                                     {"reduce", "sum"},
                                     {"priority", "-3"},
+                                    {"codec", "int8:block=128"},
                                     {"initial", "uniform:-0.1,0.1,42"},
                                     {"initial", "constant:1.5"}})
     EXPECT_EQ(penstock_tensor_set(tensor, name, value), PENSTOCK_OK) << penstock_last_error();
@@ -122,6 +123,7 @@ TEST(CAbi, PropertiesAreCheckedByName) {
                                     {"optimizer", "gradient"},
                                     {"reduce", "max"},
                                     {"priority", "high"},
+                                    {"codec", "2bit:threshold=-1"},
                                     {"initial", "uniform:1"},
                                     {"initial", "normal:0,1,-4"},
                                     {"initial", "ones"},
@@ -270,10 +272,79 @@ TEST(CAbi, RequestsAreAnswered) {
   EXPECT_EQ(penstock_worker_answer(job.worker, number, PENSTOCK_DEFAULT_TIMEOUT, &answer),
             PENSTOCK_ACCESS);
   EXPECT_THAT(penstock_last_error(), HasSubstr("not for you"));
+  EXPECT_EQ(
+      penstock_worker_request(job.worker, 0, 1U << 31, {"go", 2}, nullptr, 0, nullptr, 0, &number),
+      PENSTOCK_INVALID_ARGUMENT);
   EXPECT_EQ(penstock_worker_request(job.worker, 4, 3, {"go", 2}, &array, 1, nullptr, 0, &number),
             PENSTOCK_NOT_FOUND);
   EXPECT_EQ(calls, 3);
 }
+
+TEST(CAbi, PublicationsAreFetchedByNameAndVersion) {
+  CJob job;
+  Tensor weights({300, 100});
+  std::fill(weights.data.begin(), weights.data.end(), 2.5F);
+  Tensor copy({300, 100});
+  std::uint64_t found = 0;
+  const auto fetch = [&](const char* name, std::uint64_t version, Tensor& into, int timeout_ms) {
+    return penstock_worker_fetch(job.worker, name, version, &into.view, timeout_ms, &found);
+  };
+  const auto publish = [&](std::uint64_t version) {
+    return penstock_worker_publish(job.worker, "w", version, &weights.view,
+                                   PENSTOCK_DEFAULT_TIMEOUT);
+  };
+  EXPECT_EQ(fetch("w", 0, copy, 50), PENSTOCK_TIMEOUT);
+  EXPECT_THAT(penstock_last_error(), HasSubstr("version 0 of \"w\""));
+  ASSERT_EQ(publish(3), PENSTOCK_OK) << penstock_last_error();
+  EXPECT_EQ(publish(3), PENSTOCK_STALE);
+  EXPECT_THAT(penstock_last_error(), HasSubstr("version 3 of \"w\" is published already"));
+  std::fill(weights.data.begin(), weights.data.end(), 0.0F);  // the server has its own
+  ASSERT_EQ(fetch("w", 2, copy, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK) << penstock_last_error();
+  EXPECT_EQ(found, 3U);
+  EXPECT_EQ(copy.data, std::vector<float>(30'000, 2.5F));
+
+  Tensor other({100, 300});
+  EXPECT_EQ(fetch("w", 0, other, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_MISMATCH);
+  EXPECT_EQ(other.data, std::vector<float>(30'000, 0.0F));
+  other.view.dtype = {kDLInt, 3, 1};
+  EXPECT_EQ(fetch("w", 0, other, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_UNSUPPORTED);
+  EXPECT_EQ(fetch("", 0, copy, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_INVALID_ARGUMENT);
+  EXPECT_EQ(fetch(nullptr, 0, copy, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_INVALID_ARGUMENT);
+
+  EXPECT_EQ(penstock_worker_withdraw(job.worker, "w", PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_withdraw(job.worker, "w", PENSTOCK_DEFAULT_TIMEOUT),
+            PENSTOCK_NOT_FOUND);
+  ASSERT_EQ(publish(1), PENSTOCK_OK) << "a name that was withdrawn begins anew";
+}
+
+TEST(CAbi, AFetchWaitsForItsVersion) {
+  CJob job;
+  Tensor weights({4});
+  Tensor copy({4});
+  std::uint64_t found = 0;
+  int fetched = -1;
+  std::thread reader([&] {
+    fetched =
+        penstock_worker_fetch(job.worker, "w", 2, &copy.view, PENSTOCK_DEFAULT_TIMEOUT, &found);
+  });
+  for (std::uint64_t version = 1; version <= 2; ++version) {
+    weights.data[0] = static_cast<float>(version);
+    EXPECT_EQ(
+        penstock_worker_publish(job.worker, "w", version, &weights.view, PENSTOCK_DEFAULT_TIMEOUT),
+        PENSTOCK_OK);
+  }
+  reader.join();
+  EXPECT_EQ(fetched, PENSTOCK_OK);
+  EXPECT_EQ(found, 2U);
+  EXPECT_EQ(copy.data[0], 2.0F);
+}
+
+TEST(CAbi, AServerThatEndsDropsFetchesThatWait) {
+  CJob job;
+  Tensor copy({4});
+  std::uint64_t found = 0;
+  EXPECT_EQ(penstock_worker_fetch(job.worker, "never", 1, &copy.view, 1, &found), PENSTOCK_TIMEOUT);
+}  // the server still holds the request: nothing crashes, nothing is left
 
 TEST(CAbi, AServerWithoutAHandlerRefuses) {
   CJob job;
