@@ -179,6 +179,31 @@ typedef struct penstock_counter {
 PENSTOCK_API int penstock_worker_counters(penstock_worker* worker, penstock_counter* counters,
                                           size_t capacity, size_t* count);
 
+/* ---- state: what servers keep of a key between rounds, for checkpoints -----------------------
+ *
+ * Planes of the flattened tensor: the parameters in float32, then the optimizer's own (momentum: 1;
+ * adam: m, v; …), float32 or bfloat16. A job with other servers or slices may take them. One worker
+ * calls while no round of the key runs on any: barrier, read or write, barrier. The workers'
+ * parameter buffers are not touched. Not for adafactor, nor on GPU servers. timeout_ms as in
+ * wait().
+ */
+typedef struct penstock_key_state penstock_key_state;
+PENSTOCK_API int penstock_worker_read_state(penstock_worker* worker, uint64_t key,
+                                            int64_t timeout_ms, penstock_key_state** state);
+/* Steps the optimizer has made: what bias corrections and schedules go on from. */
+PENSTOCK_API uint64_t penstock_key_state_steps(const penstock_key_state* state);
+PENSTOCK_API size_t penstock_key_state_count(const penstock_key_state* state);
+/* Describes plane `index`, one dimension, in memory of the state's: valid as long as it is. */
+PENSTOCK_API int penstock_key_state_get(const penstock_key_state* state, size_t index,
+                                        DLTensor* plane);
+PENSTOCK_API void penstock_key_state_destroy(penstock_key_state* state);
+/* PENSTOCK_INVALID_ARGUMENT when the planes are not the key's, and nothing was changed; after any
+ * other error the key's state is undefined until it is written again. The planes may have the
+ * tensor's shape. They are only read, during the call. */
+PENSTOCK_API int penstock_worker_write_state(penstock_worker* worker, uint64_t key, uint64_t steps,
+                                             const DLTensor* planes, size_t count,
+                                             int64_t timeout_ms);
+
 /* ---- publications: parameters for readers outside the rounds ---------------------------------
  *
  * A worker leaves a tensor under a name and a version at a server, which keeps the newest; other

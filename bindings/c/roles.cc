@@ -3,6 +3,7 @@
 #include "bindings/c/error.h"
 #include "bindings/c/options.h"
 #include "bindings/c/request.h"
+#include "bindings/cpp/key_states.h"
 #include "bindings/cpp/publications.h"
 
 using penstock::Status;
@@ -12,7 +13,9 @@ using penstock::c::null_argument;
 struct penstock_server {
   penstock_server(penstock_handler handle_request, void* context)
       : requests([this, handle_request, context](penstock::Request request) {
-          if (request.channel() >= penstock::kFirstServiceChannel)
+          if (request.channel() == penstock::kKeyStateChannel)
+            penstock::handle_key_state(node->server(), std::move(request));
+          else if (request.channel() >= penstock::kFirstServiceChannel)
             publications.handle(std::move(request));
           else if (handle_request == nullptr)
             (void)request.fail({penstock::Code::kUnsupported, "this server has no handler"});
