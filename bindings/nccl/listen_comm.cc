@@ -11,19 +11,17 @@ Result<std::unique_ptr<ListenComm>> ListenComm::create(NetDevice& device) {
 }
 
 Result<std::unique_ptr<ReceiveComm>> ListenComm::accept() {
+  if (served_)
+    return Status(Code::kInvalidArgument, "this listener has had its connection")
+        .with_hint("listen once for each connection");
   if (waiting_ == nullptr) {
     PENSTOCK_ASSIGN_OR_RETURN(waiting_, ReceiveComm::create(device_, token_));
   }
   device_.progress();
   const Status status = waiting_->poll();
-  if (waiting_->connected()) {
-    std::unique_ptr<ReceiveComm> accepted = std::move(waiting_);
-    Result<std::unique_ptr<ReceiveComm>> next = ReceiveComm::create(device_, token_);
-    if (next.ok()) waiting_ = std::move(*next);  // else at the next call
-    return accepted;
-  }
-  if (status.ok()) return std::unique_ptr<ReceiveComm>();
-  waiting_.reset();  // a peer that broke off while it connected; the next may do better
+  served_ = waiting_->connected();
+  if (served_) return std::move(waiting_);
+  if (!status.ok()) waiting_.reset();  // a peer that broke off while it connected may come again
   return std::unique_ptr<ReceiveComm>();
 }
 

@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What listen() makes: a token, and a receiving end that waits for whoever names it. Each
-// connection is followed by another end that waits for the same token, as long as this lives.
-// Thread: one at a time.
+// What listen() makes: a token, and a receiving end that waits for the one peer that names it. NCCL
+// listens once for each connection, so a token serves once. Thread: one at a time.
 
 #include <memory>
 
@@ -19,7 +18,7 @@ class ListenComm {
   const Token& token() const { return token_; }
   NetDevice& device() const { return device_; }
 
-  // nullptr: nobody yet.
+  // nullptr: nobody yet. kInvalidArgument once somebody came.
   Result<std::unique_ptr<ReceiveComm>> accept();
 
  private:
@@ -28,6 +27,7 @@ class ListenComm {
   NetDevice& device_;
   const Token token_;
   std::unique_ptr<ReceiveComm> waiting_;
+  bool served_ = false;
 };
 
 }  // namespace penstock::nccl

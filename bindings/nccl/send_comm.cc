@@ -14,14 +14,9 @@ namespace {
 constexpr std::uint32_t kSendDepth = 256;  // pieces under way
 // Ranks of a job come up minutes apart; NCCL itself waits for ever.
 constexpr TimeNs kConnectNs = 120 * kSecond;
-// A listener is between two connections for as long as its owner takes to call accept() again, and
-// a crowd of newcomers pushes the oldest out. A stranger's token is refused for this long.
-constexpr TimeNs kRetryNs = 5 * kSecond;
+// A crowd of newcomers pushes the oldest out before it could name its token.
+constexpr TimeNs kRetryNs = 2 * kSecond;
 constexpr TimeNs kFirstPauseNs = kMillisecond, kLongestPauseNs = 50 * kMillisecond;
-
-bool may_pass(const Status& status) {
-  return status.code() == Code::kUnauthenticated || status.code() == Code::kConnectionLost;
-}
 
 }  // namespace
 
@@ -62,7 +57,7 @@ Result<bool> SendComm::connect() {
   const Status status = poll();
   if (connected_) return true;
   if (!ended_) return false;
-  if (!may_pass(status) || now_ns >= retry_until_ns_) return status;
+  if (status.code() != Code::kConnectionLost || now_ns >= retry_until_ns_) return status;
   endpoint_.reset();
   ended_ = false;
   failure_ = {};

@@ -4,6 +4,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 #include "transport/base/clock.h"
 
 namespace penstock::test {
@@ -31,6 +33,12 @@ bool until(const std::function<bool()>& step) {
   return true;
 }
 
+int connecting_device(Plugin& net) {
+  int count = 0;
+  EXPECT_EQ(net.devices(&count), kOk);
+  return std::min(count, 2) - 1;
+}
+
 bool Pair::listen() {
   const bool ok = net.listen(0, handle, &listener) == kOk && listener != nullptr;
   EXPECT_TRUE(ok) << take_log();
@@ -39,8 +47,9 @@ bool Pair::listen() {
 
 bool Pair::connect() {
   NcclResult result = kOk;
+  const int device = connecting_device(net);
   const bool over = until([&] {
-    if (sender == nullptr) result = net.connect(0, handle, &sender);
+    if (sender == nullptr) result = net.connect(device, handle, &sender);
     if (result == kOk && receiver == nullptr) result = net.accept(listener, &receiver);
     return result != kOk || (sender != nullptr && receiver != nullptr);
   });
@@ -94,6 +103,47 @@ void NcclNet::TearDown() {
   if (net_ != nullptr) {
     EXPECT_EQ(net_->finalize(), kOk);
   }
+  using Text = const char* (*)();
+  if (auto violations = reinterpret_cast<Text>(plugin_symbol("penstock_fake_violations"))) {
+    EXPECT_STREQ(violations(), "");
+  }
+}
+
+NcclResult NcclNet::try_send(Pair& pair, Buffer& from, std::size_t bytes, int tag, void** request) {
+  return net_->send(pair.sender, from.at(), bytes, tag, from.handle(), request);
+}
+
+NcclResult NcclNet::try_receive(Pair& pair, Buffer& into, std::size_t bytes, int tag,
+                                void** request, std::size_t offset) {
+  void* data = into.at(offset);
+  void* handle = into.handle();
+  return net_->receive(pair.receiver, 1, &data, &bytes, &tag, &handle, request);
+}
+
+std::vector<int> NcclNet::finish_all(const std::vector<void*>& requests) {
+  std::vector<int> sizes(requests.size(), -1), done(requests.size(), 0);
+  until([&] {
+    bool all = true;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (done[i] == 0 && net_->test(requests[i], &done[i], &sizes[i]) != kOk) {
+        ADD_FAILURE() << take_log();
+        return true;
+      }
+      all = all && done[i] != 0;
+    }
+    return all;
+  });
+  return sizes;
+}
+
+bool NcclNet::fails(void* request) {
+  int done = 0;
+  NcclResult result = kOk;
+  return until([&] {
+           if (done == 0) result = net_->test(request, &done, nullptr);
+           return result != kOk || done != 0;
+         }) &&
+         result != kOk;
 }
 
 void* NcclNet::send(Pair& pair, Buffer& from, std::size_t bytes, int tag, std::size_t offset) {
@@ -111,10 +161,7 @@ void* NcclNet::receive(Pair& pair, Buffer& into, std::size_t bytes, int tag, std
   void* request = nullptr;
   NcclResult result = kOk;
   until([&] {
-    void* data = into.at(offset);
-    void* handle = into.handle();
-    std::size_t size = bytes;
-    result = net_->receive(pair.receiver, 1, &data, &size, &tag, &handle, &request);
+    result = try_receive(pair, into, bytes, tag, &request, offset);
     return result != kOk || request != nullptr;
   });
   EXPECT_EQ(result, kOk) << take_log();

@@ -18,6 +18,9 @@ namespace penstock::test {
 // Calls `step` until it says true; false after half a minute, which is a test failure.
 bool until(const std::function<bool()>& step);
 
+// The device that the connecting end uses: another one than the listening end's 0, if there is.
+int connecting_device(Plugin& net);
+
 // A connection with both ends here. Closes what the test did not.
 struct Pair {
   Plugin& net;
@@ -65,6 +68,14 @@ class NcclNet : public ::testing::TestWithParam<int> {
   // Null requests are asked again, as NCCL does; null when the call fails or for ever is over.
   void* send(Pair& pair, Buffer& from, std::size_t bytes, int tag, std::size_t offset = 0);
   void* receive(Pair& pair, Buffer& into, std::size_t bytes, int tag, std::size_t offset = 0);
+  // One call, whatever comes of it.
+  NcclResult try_send(Pair& pair, Buffer& from, std::size_t bytes, int tag, void** request);
+  NcclResult try_receive(Pair& pair, Buffer& into, std::size_t bytes, int tag, void** request,
+                         std::size_t offset = 0);
+  // All of them done; the sizes.
+  std::vector<int> finish_all(const std::vector<void*>& requests);
+  // Until a call says something else than success; false after half a minute.
+  bool fails(void* request);
   // Until it is done. The size of its first buffer, −1 when it failed.
   int finish(void* request);
   // A transfer of `bytes` arrives whole.

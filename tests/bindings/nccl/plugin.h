@@ -36,6 +36,7 @@ class Plugin {
   virtual NcclResult deregister(void* comm, void* handle) = 0;
   virtual NcclResult send(void* comm, void* data, std::size_t bytes, int tag, void* handle,
                           void** request) = 0;
+  // `*request` goes in as it is.
   virtual NcclResult receive(void* comm, int count, void** data, std::size_t* sizes, int* tags,
                              void** handles, void** request) = 0;
   virtual NcclResult flush(void* comm, int count, void** data, int* sizes, void** handles,
