@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 # cmake --install: penstock.h and libpenstock.so (C), headers under include/penstock and
-# libpenstock_cpp (C++), find_package(penstock), pkg-config, psbench, the program penstock.
+# libpenstock_cpp (C++), find_package(penstock), pkg-config, psbench, the program penstock,
+# NCCL's network plugin.
 # tests/install builds consumers against the result.
 include(CMakePackageConfigHelpers)
 if(PENSTOCK_FUZZ)
@@ -16,13 +17,16 @@ install(EXPORT penstockTargets NAMESPACE penstock::
 install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
         FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE
-        PATTERN "bindings/c" EXCLUDE)
+        PATTERN "bindings/c" EXCLUDE PATTERN "bindings/nccl" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock/engine/protocol)
 if(TARGET psbench)
   install(TARGETS psbench)
 endif()
 install(TARGETS penstock_program)
+if(TARGET penstock_nccl_net)
+  install(TARGETS penstock_nccl_net LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 
 # What a consumer has to find, derived from what the library links: one line per package here, and
 # an error at configure when a new dependency has none.

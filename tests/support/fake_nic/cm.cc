@@ -111,9 +111,8 @@ int migrate_id(rdma_cm_id* raw, rdma_event_channel* raw_to) {
 }
 
 bool taken(const FabricState& fabric, const FakeCmId& who) {
-  return std::any_of(fabric.objects.begin(), fabric.objects.end(), [&](const auto& object) {
-    const auto* id = dynamic_cast<const FakeCmId*>(object.get());
-    return id != nullptr && id != &who && id->alive && id->port == who.port &&
+  return std::any_of(fabric.cm_ids.begin(), fabric.cm_ids.end(), [&](const FakeCmId* id) {
+    return id != &who && id->port == who.port &&
            (id->state == CmState::kBound || id->state == CmState::kListening) &&
            (id->ip == who.ip || id->ip.empty() || who.ip.empty());
   });

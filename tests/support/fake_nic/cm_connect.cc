@@ -163,10 +163,8 @@ int disconnect(rdma_cm_id* raw) {
 }
 
 FakeCmId* listener_at(const FabricState& fabric, const std::string& ip, std::uint16_t port) {
-  for (const std::unique_ptr<Object>& object : fabric.objects) {
-    auto* id = dynamic_cast<FakeCmId*>(object.get());
-    if (id != nullptr && id->alive && id->state == CmState::kListening && id->port == port &&
-        (id->ip.empty() || id->ip == ip))
+  for (FakeCmId* id : fabric.cm_ids) {
+    if (id->state == CmState::kListening && id->port == port && (id->ip.empty() || id->ip == ip))
       return id;
   }
   return nullptr;

@@ -67,6 +67,7 @@ void FabricState::adopt(std::unique_ptr<Object> object, Kind kind, FakeDevice* d
     ++parent->children;
   }
   if (device != nullptr) ++device->count[static_cast<std::size_t>(kind)];
+  if (kind == Kind::kCmId) cm_ids.push_back(static_cast<FakeCmId*>(object.get()));
   objects.push_back(std::move(object));
 }
 
@@ -85,6 +86,7 @@ int FabricState::retire(Object& object) {
               name, object.unacked_async);
   }
   object.alive = false;
+  if (object.kind == Kind::kCmId) std::erase(cm_ids, static_cast<FakeCmId*>(&object));
   for (Object* parent : object.parents) --parent->children;
   if (object.nic != nullptr && object.kind != Kind::kCmId)
     --object.nic->count[static_cast<std::size_t>(object.kind)];

@@ -167,6 +167,8 @@ int destroy_qp(FakeQp& qp) {
   std::erase(fabric.queue_pairs, &qp);
   qp.now = IBV_QPS_RESET;
   qp.inline_bytes = {};
+  qp.requests = {};
+  qp.sent = qp.received = {};
   return 0;
 }
 

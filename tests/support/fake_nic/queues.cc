@@ -153,7 +153,9 @@ int destroy_srq(ibv_srq* raw) {
   const Call call(srq, "ibv_destroy_srq");
   if (call.refused()) return EINVAL;
   call->drop_events(srq.context, srq);
-  return call->retire(srq);
+  if (const int error = call->retire(srq); error != 0) return error;
+  srq.queue.posted = {};  // its memory; the object stays
+  return 0;
 }
 
 }  // namespace

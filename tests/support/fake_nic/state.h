@@ -48,6 +48,7 @@ struct FabricState {
   std::vector<std::unique_ptr<Object>> objects;  // also the destroyed ones
   std::vector<FakeDevice*> devices;
   std::vector<FakeQp*> queue_pairs;                 // alive
+  std::vector<FakeCmId*> cm_ids;                    // alive
   std::unordered_map<std::uint32_t, Object*> keys;  // lkeys and rkeys → FakeMr or FakeMw
   std::map<int, std::span<std::byte>> dmabufs;
   std::vector<std::pair<std::span<std::byte>, std::span<std::byte>>> peer_memory;
