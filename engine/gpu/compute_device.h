@@ -34,6 +34,7 @@ class ComputeStream {
 
   virtual Status copy_in(void* device, const void* host, std::size_t bytes) = 0;
   virtual Status copy_out(void* host, const void* device, std::size_t bytes) = 0;
+  virtual Status copy(void* device, const void* from_device, std::size_t bytes) = 0;
   virtual Status fill(float* device, float value, std::uint64_t count) = 0;
   // The fused update of `count` slices, all of `rule` and of one gradient type; `slices` lies in
   // device memory and `blocks` is the sum of cuda::blocks_of() over them.

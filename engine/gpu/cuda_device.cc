@@ -48,6 +48,9 @@ class CudaStream final : public ComputeStream {
   Status copy_out(void* host, const void* device, std::size_t bytes) override {
     return checked(cuda_.copy_out(stream_, host, device, bytes), "copy from the GPU");
   }
+  Status copy(void* device, const void* from_device, std::size_t bytes) override {
+    return checked(cuda_.copy(stream_, device, from_device, bytes), "copy within the GPU");
+  }
   Status fill(float* device, float value, std::uint64_t count) override {
     return checked(cuda_.fill(stream_, device, value, count), "fill GPU memory");
   }

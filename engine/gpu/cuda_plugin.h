@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum { kPenstockCudaVersion = 1 };  // of this table: one more with every change of it
+enum { kPenstockCudaVersion = 2 };  // of this table: one more with every change of it
 
 struct PenstockCudaStream;
 
@@ -37,6 +37,7 @@ struct PenstockCudaTable {
 
   int (*copy_in)(struct PenstockCudaStream* stream, void* device, const void* host, size_t bytes);
   int (*copy_out)(struct PenstockCudaStream* stream, void* host, const void* device, size_t bytes);
+  int (*copy)(struct PenstockCudaStream* stream, void* device, const void* from, size_t bytes);
   int (*fill)(struct PenstockCudaStream* stream, float* device, float value, uint64_t count);
   int (*step)(struct PenstockCudaStream* stream, uint8_t rule, uint8_t gradient_dtype,
               const void* slices, uint32_t count, uint32_t blocks);

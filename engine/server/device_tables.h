@@ -32,8 +32,8 @@ class DeviceTables {
   }
 
   float* parameters(const SliceStorage& at) const { return arrays() + at.first; }
-  float* state(const SliceStorage& at, std::uint32_t plane) const {
-    return reinterpret_cast<float*>(arrays_.bytes().data() + state_ + at.state[plane]);
+  void* state(const SliceStorage& at, std::uint32_t plane) const {
+    return arrays_.bytes().data() + state_ + at.state[plane];
   }
   // As LaneTables::wire().
   void* wire(const SliceStorage& at, DType dtype) const {

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "engine/protocol/limits.h"
+#include "kernels/math/half.h"
 
 namespace penstock {
 namespace {
@@ -129,14 +130,34 @@ Status GpuUpdater::initialize(const Work& work) {
   const DeviceTables& device = *work.tables->device();
   const SliceStorage& at = work.storage();
   const std::uint64_t count = work.place().elements.count;
-  const OptimizerSpec& optimizer = work.spec().optimizer;
-  for (std::uint32_t plane = 0; plane < state_planes(optimizer); ++plane)
-    PENSTOCK_RETURN_IF_ERROR(
-        stream_->fill(device.state(at, plane), initial_state(optimizer, plane), count));
+  for (std::uint32_t plane = 0; plane < state_planes(rule_of(work.spec().optimizer)); ++plane)
+    PENSTOCK_RETURN_IF_ERROR(fill_state(work, plane));
   if (work.arrived_on_device()) return stream_->fill(device.parameters(at), -0.0F, count);
   initialize_parameters(work.update(), kernels_);
-  return stream_->copy_in(device.parameters(at), work.tables->parameters(at),
-                          count * sizeof(float));
+  PENSTOCK_RETURN_IF_ERROR(
+      stream_->copy_in(device.parameters(at), work.tables->parameters(at), count * sizeof(float)));
+  return copy_seen(work);
+}
+
+// A plane of the rule, to whole words: a bf16 plane of an odd count has room for one element more.
+Status GpuUpdater::fill_state(const Work& work, std::uint32_t plane) {
+  const OptimizerSpec& optimizer = work.spec().optimizer;
+  const float initial = initial_state(optimizer, plane);
+  auto* const state = static_cast<float*>(work.tables->device()->state(work.storage(), plane));
+  const std::uint64_t count = work.place().elements.count;
+  if (optimizer.state_dtype == StateDType::kFloat32) return stream_->fill(state, initial, count);
+  const std::uint32_t code = float_to_bf16(initial);
+  return stream_->fill(state, std::bit_cast<float>(code | code << 16), (count + 1) / 2);
+}
+
+// With delay compensation the plane after the rule's begins as the initial values, once there.
+Status GpuUpdater::copy_seen(const Work& work) {
+  const OptimizerSpec& optimizer = work.spec().optimizer;
+  if (optimizer.compensation == 0) return {};
+  const DeviceTables& device = *work.tables->device();
+  return stream_->copy(device.state(work.storage(), state_planes(rule_of(optimizer))),
+                       device.parameters(work.storage()),
+                       work.place().elements.count * sizeof(float));
 }
 
 // One asks the GPU for all that arrived on it so far.
@@ -184,14 +205,15 @@ void GpuUpdater::describe(const Work& work, cuda::SliceStep& step, const void** 
                                     : device.slot(worker, work.place());
   }
   step.parameters = device.parameters(at);
-  for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
-    step.state[plane] = device.state(at, plane);
   step.wire = device.wire(at, spec.parameter_dtype);
   step.wire_dtype = spec.parameter_dtype;
   step.count = work.place().elements.count;
+  step.first_element = work.place().elements.begin;
   if (work.round == 0) {
     step.coefficients.step_gain = 1;
   } else {
+    for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
+      step.state[plane] = device.state(at, plane);
     const double share = spec.reduce == Reduce::kMean ? work.live : 1;
     step.scale = static_cast<float>(spec.gradient_scale / share);
     step.coefficients = work.key().coefficients;
@@ -227,7 +249,10 @@ Status GpuUpdater::launch_steps(const Table& table, std::span<Work> steps) {
                                            last.first_block + cuda::blocks_of(last.count)));
     begin = end;
   }
-  for (const Work& work : steps) PENSTOCK_RETURN_IF_ERROR(copy_parameters(work));
+  for (const Work& work : steps) {
+    if (work.round == 0) PENSTOCK_RETURN_IF_ERROR(copy_seen(work));
+    PENSTOCK_RETURN_IF_ERROR(copy_parameters(work));
+  }
   return {};
 }
 

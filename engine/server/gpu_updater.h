@@ -85,6 +85,8 @@ class GpuUpdater final : public Updater {
   Work take();
   Status launch(std::uint32_t batch);
   Status initialize(const Work& work);
+  Status fill_state(const Work& work, std::uint32_t plane);
+  Status copy_seen(const Work& work);
   Status flush(std::span<const Work> steps) const;
   Status copy_gradients(const Work& work);
   Status copy_parameters(const Work& work);

@@ -64,6 +64,9 @@ PenstockCudaTable make_table() {
   table.copy_out = [](PenstockCudaStream*, void*, const void*, std::size_t bytes) {
     return answer(fmt::format("out {}", bytes));
   };
+  table.copy = [](PenstockCudaStream*, void*, const void*, std::size_t bytes) {
+    return answer(fmt::format("within {}", bytes));
+  };
   table.fill = [](PenstockCudaStream*, float*, float value, std::uint64_t count) {
     return answer(fmt::format("fill {} with {}", count, value));
   };
@@ -103,6 +106,7 @@ TEST_F(CudaDeviceTest, AStreamPassesEachCallOn) {
     float* const there = reinterpret_cast<float*>(kMemory);
     EXPECT_TRUE(stream->copy_in(kMemory, host, 8).ok());
     EXPECT_TRUE(stream->fill(there, 0.5F, 7).ok());
+    EXPECT_TRUE(stream->copy(kMemory, kMemory + 64, 12).ok());
     EXPECT_TRUE(stream
                     ->step(UpdateRule::kAdamW, DType::kBfloat16,
                            reinterpret_cast<cuda::SliceStep*>(kMemory), 3, 9)
@@ -114,7 +118,7 @@ TEST_F(CudaDeviceTest, AStreamPassesEachCallOn) {
     EXPECT_TRUE(stream->reached(1).value());
   }
   EXPECT_EQ(runtime.calls,
-            (Calls{"stream with 2", "in 8", "fill 7 with 0.5",
+            (Calls{"stream with 2", "in 8", "fill 7 with 0.5", "within 12",
                    fmt::format("step {} {} 3 9", static_cast<int>(UpdateRule::kAdamW),
                                static_cast<int>(DType::kBfloat16)),
                    "out 4", "mark 1", "reached 1", "reached 1", "destroy"}));

@@ -22,7 +22,7 @@ std::vector<TensorSpec> specs() {
     spec.reduce = reduce;
     spec.from_worker_0 = all.size() % 2 == 0;
     spec.initializer = {InitializerSpec::kNormal, 0, 1, all.size()};
-    all.push_back(spec);
+    return &all.emplace_back(spec);
   };
   using enum OptimizerKind;
   using enum DType;
@@ -33,6 +33,14 @@ std::vector<TensorSpec> specs() {
   add(kAdamW, 3000, kBfloat16, kFloat16, Reduce::kMean);
   add(kRmsProp, 2048, kFloat32, kBfloat16, Reduce::kMean);
   add(kFtrl, 1, kFloat32, kFloat32, Reduce::kSum);
+  OptimizerSpec* optimizer = &add(kAdaGrad, 8193, kFloat32, kFloat32, Reduce::kMean)->optimizer;
+  optimizer->state_dtype = StateDType::kBfloat16;
+  optimizer->rounding_seed = 5;
+  optimizer->initial_accumulator = 0.3;
+  add(kSgd, 4098, kBfloat16, kFloat32, Reduce::kSum)->optimizer.compensation = 0.5;
+  optimizer = &add(kAdam, 3001, kBfloat16, kBfloat16, Reduce::kMean)->optimizer;
+  optimizer->state_dtype = StateDType::kBfloat16;
+  optimizer->compensation = 0.5;
   return all;
 }
 

@@ -101,6 +101,11 @@ int copy_out(PenstockCudaStream* stream, void* host, const void* device, size_t 
   return cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream->stream);
 }
 
+int copy(PenstockCudaStream* stream, void* device, const void* from, size_t bytes) {
+  if (const int error = stream->here()) return error;
+  return cudaMemcpyAsync(device, from, bytes, cudaMemcpyDeviceToDevice, stream->stream);
+}
+
 int fill(PenstockCudaStream* stream, float* device, float value, uint64_t count) {
   if (count == 0) return cudaSuccess;
   if (const int error = stream->here()) return error;
@@ -147,6 +152,7 @@ constexpr PenstockCudaTable kTable = {
     destroy_stream,
     copy_in,
     copy_out,
+    copy,
     fill,
     step,
     mark,

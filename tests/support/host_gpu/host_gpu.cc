@@ -62,6 +62,9 @@ class HostGpuStream final : public ComputeStream {
     CHECK(gpu_.is_pinned(host, bytes), "{} bytes are copied to memory that is not pinned", bytes);
     return queue({.kind = Kind::kCopyOut, .to = host, .from = device, .bytes = bytes});
   }
+  Status copy(void* device, const void* from_device, std::size_t bytes) override {
+    return queue({.kind = Kind::kCopy, .to = device, .from = from_device, .bytes = bytes});
+  }
   Status fill(float* device, float value, std::uint64_t count) override {
     return queue({.kind = Kind::kFill, .to = device, .bytes = count, .value = value});
   }
@@ -97,7 +100,7 @@ class HostGpuStream final : public ComputeStream {
   }
 
  private:
-  enum class Kind { kCopyIn, kCopyOut, kFill, kStep, kMark };
+  enum class Kind { kCopyIn, kCopyOut, kCopy, kFill, kStep, kMark };
   struct Operation {
     Kind kind = Kind::kMark;
     void* to = nullptr;
@@ -140,6 +143,11 @@ class HostGpuStream final : public ComputeStream {
                     gpu_.reach(static_cast<const std::byte*>(operation.from), operation.bytes),
                     operation.bytes);
         return;
+      case Kind::kCopy:
+        std::memcpy(gpu_.reach(static_cast<std::byte*>(operation.to), operation.bytes),
+                    gpu_.reach(static_cast<const std::byte*>(operation.from), operation.bytes),
+                    operation.bytes);
+        return;
       case Kind::kFill:
         std::fill_n(gpu_.reach(static_cast<float*>(operation.to), operation.bytes), operation.bytes,
                     operation.value);
@@ -175,10 +183,12 @@ class HostGpuStream final : public ComputeStream {
       }
       step.gradients = gradients_.data() + first;
       step.parameters = gpu_.reach(step.parameters, step.count);
-      for (void*& plane : step.state) {
-        bits |= reinterpret_cast<std::uintptr_t>(plane);
-        // All float32: see gpu_supports().
-        if (plane != nullptr) plane = gpu_.reach(static_cast<float*>(plane), step.count);
+      for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane) {
+        void*& at = step.state[plane];
+        bits |= reinterpret_cast<std::uintptr_t>(at);
+        const Coefficients& c = step.coefficients;
+        const auto bytes = plane < state_planes(c.rule) ? state_bytes(c.state_dtype) : 4;
+        if (at != nullptr) at = gpu_.reach(static_cast<std::byte*>(at), step.count * bytes);
       }
       if (step.wire != nullptr)
         step.wire = gpu_.reach(static_cast<std::byte*>(step.wire),
