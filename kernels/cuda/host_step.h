@@ -10,8 +10,8 @@ namespace penstock::cuda {
 
 struct HostContext {
   std::uint32_t block_index, thread_index;
-  std::uint32_t block() const { return block_index; }
-  std::uint32_t thread() const { return thread_index; }
+  PENSTOCK_DEVICE std::uint32_t block() const { return block_index; }
+  PENSTOCK_DEVICE std::uint32_t thread() const { return thread_index; }
 };
 
 // One thread of a launch over slices of one rule.

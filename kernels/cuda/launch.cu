@@ -8,8 +8,13 @@
 namespace penstock::cuda {
 namespace {
 
+// Blocks that must fit on a multiprocessor, 0 for the compiler's choice. Where gradients are
+// decoded, sm_100's wants four and spills for it; three leave up to 80 registers a thread.
+template <class Gradients>
+constexpr int kBlocks = std::is_same_v<Gradients, Encoded> ? 3 : 0;
+
 template <class Gradients, class Rule>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<Gradients>)
     update_kernel(const SliceStep* slices, std::uint32_t count) {
   step_body<Gradients, Rule>(DeviceContext(), slices, count);
 }

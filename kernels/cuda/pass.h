@@ -10,12 +10,12 @@
 
 namespace penstock::cuda {
 
-// Slices of one launch go through one of these.
+// Slices of one launch go through one of these; a slice goes through several in this order.
 enum class Pass : std::uint8_t {
-  kPark,         // sums = the gradients' sum, scaled and clipped
   kTopK,         // sums = the sum of topk gradients as it is; no other pass takes these
-  kSquares,      // norms = {Σ sums², Σ parameters²}
+  kPark,         // sums = the gradients' sum, scaled and clipped
   kLambMoments,  // m, v; sums = u, of which kSquares then takes the norm
+  kSquares,      // norms = {Σ sums², Σ parameters²}
   kLambApply,    // parameters += rate·u, wire
 };
 inline constexpr std::uint32_t kPasses = 5;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/codec/codec_text.h"
 #include "kernels/table.h"
 #include "transport/base/random.h"
 
@@ -41,6 +42,21 @@ std::vector<TensorSpec> specs() {
   optimizer = &add(kAdam, 3001, kBfloat16, kBfloat16, Reduce::kMean)->optimizer;
   optimizer->state_dtype = StateDType::kBfloat16;
   optimizer->compensation = 0.5;
+  for (const char* codec :
+       {"fp8_e4m3:block=64", "fp8_e5m2", "int8:block=4096", "2bit", "1bit", "topk:fraction=0.3"})
+    add(kAdam, 4100, kFloat32, all.size() % 2 == 0 ? kBfloat16 : kFloat32, Reduce::kMean)->codec =
+        *parse_codec_spec(codec);
+  // More elements than one lane takes: their norms go through the servers' exchange.
+  add(kLars, 30'001, kBfloat16, kFloat32, Reduce::kMean);
+  add(kLamb, 30'002, kFloat32, kBfloat16, Reduce::kMean);
+  add(kLamb, 300, kFloat16, kFloat32, Reduce::kSum)->optimizer.clip_norm = 0.5;
+  add(kLars, 4097, kFloat32, kFloat16, Reduce::kMean)->codec = *parse_codec_spec("int8");
+  add(kLamb, 4098, kFloat32, kFloat32, Reduce::kMean)->codec = *parse_codec_spec("topk");
+  add(kAdamW, 9000, kFloat32, kFloat32, Reduce::kMean)->optimizer.clip_global_norm = 1;
+  optimizer = &add(kMomentum, 1, kBfloat16, kFloat32, Reduce::kMean)->optimizer;
+  optimizer->clip_global_norm = 1;
+  optimizer->clip = 0.5;
+  optimizer->state_dtype = StateDType::kBfloat16;
   return all;
 }
 
