@@ -33,6 +33,13 @@ PENSTOCK_DEVICE inline float decode_one_bit(const std::uint8_t* encoded, std::si
   return (encoded[i / 8] >> (7 - i % 8) & 1U) != 0 ? 1.0F : -1.0F;
 }
 
+PENSTOCK_DEVICE inline std::uint32_t two_bit_code(float r, float threshold) {
+  return r >= threshold ? 3 : r <= -threshold ? 2 : 0;
+}
+PENSTOCK_DEVICE inline float two_bit_rest(float r, std::uint32_t code, float threshold) {
+  return code == 3 ? r - threshold : code == 2 ? r + threshold : r;
+}
+
 // Elements begin … end; `begin` is a multiple of 8. Whole bytes are written.
 PENSTOCK_DEVICE inline void encode_two_bit(float threshold, const float* gradient, float* residual,
                                            std::uint8_t* encoded, std::size_t begin,
@@ -40,9 +47,9 @@ PENSTOCK_DEVICE inline void encode_two_bit(float threshold, const float* gradien
   for (std::size_t i = begin; i < end; ++i) {
     if (i % 4 == 0) encoded[i / 4] = 0;
     const float r = corrected(residual[i], gradient[i]);
-    const std::uint32_t code = r >= threshold ? 3 : r <= -threshold ? 2 : 0;
+    const std::uint32_t code = two_bit_code(r, threshold);
     encoded[i / 4] = static_cast<std::uint8_t>(encoded[i / 4] | code << (6 - 2 * (i % 4)));
-    residual[i] = code == 3 ? r - threshold : code == 2 ? r + threshold : r;
+    residual[i] = two_bit_rest(r, code, threshold);
   }
 }
 
@@ -103,7 +110,8 @@ PENSTOCK_DEVICE inline float block_part(CodecKind kind, std::uint8_t code) {
 PENSTOCK_DEVICE inline std::uint8_t block_code(CodecKind kind, float scaled) {
   if (kind == CodecKind::kInt8)
     return static_cast<std::uint8_t>(static_cast<std::int8_t>(::nearbyintf(scaled)));
-  return float_to_fp8(scaled, kind == CodecKind::kFp8E4M3 ? kE4M3 : kE5M2);
+  constexpr Fp8Format e4m3 = kE4M3, e5m2 = kE5M2;  // GPUs have no address of a global constant
+  return float_to_fp8(scaled, kind == CodecKind::kFp8E4M3 ? e4m3 : e5m2);
 }
 
 PENSTOCK_DEVICE inline float load_scale(const std::uint8_t* encoded, std::size_t block) {

@@ -284,6 +284,10 @@ int run(bool quick) {
   std::printf(",\n  \"passes\": {\"launches\": %llu, \"differing_bytes\": %llu}",
               static_cast<unsigned long long>(passes.launches),
               static_cast<unsigned long long>(passes.differing_bytes));
+  const PassEquality encoders = check_encoders_equality(quick);
+  std::printf(",\n  \"encoders\": {\"launches\": %llu, \"differing_bytes\": %llu}",
+              static_cast<unsigned long long>(encoders.launches),
+              static_cast<unsigned long long>(encoders.differing_bytes));
   if (!quick) {
     // adamw: 96 Mi parameters have 1.125 GiB of masters and state.
     constexpr std::uint64_t kElements = 96ULL << 20;
@@ -304,7 +308,9 @@ int run(bool quick) {
   }
   std::printf("\n}\n");
   const bool rows_equal = rows.differing_bytes == 0 && rows.error == nullptr;
-  return equality.differing_bytes == 0 && passes.differing_bytes == 0 && rows_equal ? 0 : 1;
+  const std::uint64_t differing =
+      equality.differing_bytes + passes.differing_bytes + encoders.differing_bytes;
+  return differing == 0 && rows_equal ? 0 : 1;
 }
 
 }  // namespace

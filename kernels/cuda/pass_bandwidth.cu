@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/check_support.h"
+#include "kernels/cuda/encode_launch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/pass_check.h"
 #include "kernels/cuda/pass_forms.h"
@@ -95,6 +96,29 @@ double step_bandwidth(const Form& form, std::uint32_t workers, double bytes) {
       });
 }
 
+// One launch over 64 Mi elements of zeros, whose codes and residuals stay zeros.
+double encode_bandwidth(const Form& form, double bytes) {
+  constexpr std::uint64_t kElements = 64ULL << 20;
+  const DeviceArray gradient(4 * kElements), residual(4 * kElements),
+      encoded(gradient_bytes(form, kElements)), table(sizeof(SliceEncode));
+  must(cudaMemset(gradient.get(), 0, 4 * kElements), "cudaMemset");
+  must(cudaMemset(residual.get(), 0, 4 * kElements), "cudaMemset");
+  SliceEncode slice;
+  slice.gradient = gradient.get<float>();
+  slice.residual = residual.get<float>();
+  slice.encoded = encoded.get<std::uint8_t>();
+  slice.count = kElements;
+  slice.aligned = true;
+  slice.codec = form.codec;
+  upload(table, std::vector<SliceEncode>{slice});
+  const double time = seconds([&] {
+    must(launch_encode(form.codec.kind, table.get<SliceEncode>(), 1, encode_blocks_of(kElements),
+                       nullptr),
+         "launch an encoder");
+  });
+  return static_cast<double>(kElements) * bytes / time;
+}
+
 }  // namespace
 
 void print_pass_bandwidth(double copy) {
@@ -115,6 +139,13 @@ void print_pass_bandwidth(double copy) {
       print("topk", form.name, pass_bandwidth(Pass::kTopK, form, kWorkers, bytes + 4));
     else if (form.type == GradientType::kEncoded)
       print("adam", form.name, step_bandwidth(form, kWorkers, bytes + 26));
+  }
+  for (const Form& form : forms()) {
+    if (form.type != GradientType::kEncoded || form.codec.kind == CodecKind::kTopK) continue;
+    // Codes with a scale read the residual twice and write it twice.
+    const bool scaled = form.codec.kind <= CodecKind::kInt8;
+    const double bytes = static_cast<double>(gradient_bytes(form, 1 << 20)) / (1 << 20);
+    print("encode", form.name, encode_bandwidth(form, bytes + (scaled ? 20 : 12)));
   }
   print("park", "bf16", pass_bandwidth(Pass::kPark, bf16, kWorkers, 2 * kWorkers + 4));
   print("squares", "", pass_bandwidth(Pass::kSquares, bf16, kWorkers, 8));

@@ -14,6 +14,9 @@ struct PassEquality {
 // bodies run by the CPU, which the tests hold against the plain reference.
 PassEquality check_passes_equality(bool quick);
 
+// The same for the encoders.
+PassEquality check_encoders_equality(bool quick);
+
 // JSON members: the bandwidth of each as a share of `copy` bytes a second.
 void print_pass_bandwidth(double copy);
 
