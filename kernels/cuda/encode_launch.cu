@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/encode_launch.h"
 
-#include "kernels/cuda/encode-inl.h"
+#include "kernels/cuda/top_k_encode-inl.h"
 
 namespace penstock::cuda {
 namespace {
@@ -31,12 +31,38 @@ __global__ void __launch_bounds__(kThreads)
   encode_quantize<kKind>(slice, shared, block, threadIdx.x);
 }
 
+__global__ void __launch_bounds__(kThreads, 4) encode_top_k_kernel(const SliceEncode* slices) {
+  __shared__ TopKEncodeShared shared;
+  const SliceEncode& slice = slices[blockIdx.x];
+  const std::uint32_t thread = threadIdx.x;
+  top_k_correct(slice, shared, thread);
+  __syncthreads();
+  for (std::uint32_t which = 0; which < kTopKDigits; ++which) {
+    const TopKDigit digit = top_k_digit(which);
+    top_k_count(slice, shared, thread, digit, [](std::uint32_t& word) { atomicAdd(&word, 1U); });
+    __syncthreads();
+    if (thread == 0) top_k_pick(shared, digit);
+    __syncthreads();
+    top_k_clear_histogram(shared, thread);
+    __syncthreads();
+  }
+  for (std::uint64_t round = 0; round < top_k_encode_rounds(slice); ++round) {
+    top_k_mark(slice, shared, thread, round);
+    __syncthreads();
+    top_k_sum(shared, thread);
+    __syncthreads();
+    top_k_send(slice, shared, thread, round);
+    __syncthreads();
+    if (thread == 0) top_k_sent_so_far(shared);
+  }
+}
+
 }  // namespace
 
 cudaError_t launch_encode(CodecKind kind, const SliceEncode* slices, std::uint32_t count,
                           std::uint32_t blocks, cudaStream_t stream) {
   using enum CodecKind;
-  if (kind == kNone || kind == kTopK) return cudaErrorInvalidValue;
+  if (kind == kNone) return cudaErrorInvalidValue;
   if (count == 0 || blocks == 0) return cudaSuccess;
   if (kind == kFp8E4M3)
     encode_blocks_kernel<kFp8E4M3><<<blocks, kThreads, 0, stream>>>(slices, count);
@@ -46,6 +72,8 @@ cudaError_t launch_encode(CodecKind kind, const SliceEncode* slices, std::uint32
     encode_blocks_kernel<kInt8><<<blocks, kThreads, 0, stream>>>(slices, count);
   else if (kind == kTwoBit)
     encode_bits_kernel<kTwoBit><<<blocks, kThreads, 0, stream>>>(slices, count);
+  else if (kind == kTopK)
+    encode_top_k_kernel<<<count, kThreads, 0, stream>>>(slices);
   else
     encode_bits_kernel<kOneBit><<<blocks, kThreads, 0, stream>>>(slices, count);
   return cudaGetLastError();

@@ -8,10 +8,9 @@
 
 namespace penstock::cuda {
 
-// Starts the encoding of `count` slices by codecs of this kind, which is not topk, on `stream` and
-// returns at once; `blocks` is the sum of encode_blocks_of() over them. `slices` is device memory,
-// read until the stream has passed. Returns what the launch returned, cudaErrorInvalidValue for
-// another kind.
+// Starts the encoding of `count` slices by codecs of this kind on `stream` and returns at once;
+// `blocks` is the sum of encode_blocks_of() over them. `slices` is device memory, read until the
+// stream has passed. Returns what the launch returned, cudaErrorInvalidValue for kNone.
 cudaError_t launch_encode(CodecKind kind, const SliceEncode* slices, std::uint32_t count,
                           std::uint32_t blocks, cudaStream_t stream);
 

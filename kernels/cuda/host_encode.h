@@ -5,8 +5,8 @@
 // The GPU's encoders run by the CPU, for tests: what a block does, its threads in an order of the
 // caller's choice between any two barriers.
 
-#include "kernels/cuda/encode-inl.h"
 #include "kernels/cuda/host_pass.h"
+#include "kernels/cuda/top_k_encode-inl.h"
 
 namespace penstock::cuda {
 
@@ -27,9 +27,34 @@ void encode_on_host(const SliceEncode& slice, std::uint32_t block, const ThreadO
   }
 }
 
+inline void encode_top_k_on_host(const SliceEncode& slice, const ThreadOrder& order) {
+  TopKEncodeShared shared;
+  for (const std::uint32_t thread : order) top_k_correct(slice, shared, thread);
+  for (std::uint32_t which = 0; which < kTopKDigits; ++which) {
+    const TopKDigit digit = top_k_digit(which);
+    for (const std::uint32_t thread : order)
+      top_k_count(slice, shared, thread, digit, [](std::uint32_t& word) { ++word; });
+    top_k_pick(shared, digit);
+    for (const std::uint32_t thread : order) top_k_clear_histogram(shared, thread);
+  }
+  for (std::uint64_t round = 0; round < top_k_encode_rounds(slice); ++round) {
+    for (const std::uint32_t thread : order) top_k_mark(slice, shared, thread, round);
+    for (const std::uint32_t thread : order) top_k_sum(shared, thread);
+    for (const std::uint32_t thread : order) top_k_send(slice, shared, thread, round);
+    top_k_sent_so_far(shared);
+  }
+}
+
+// How many blocks a launch over `count` slices of this kind has, which take `blocks` together.
+inline std::uint32_t encode_launch_blocks(CodecKind kind, std::uint32_t count,
+                                          std::uint32_t blocks) {
+  return kind == CodecKind::kTopK ? count : blocks;
+}
+
 // One block of a launch over slices of one kind.
 inline void encode_on_host(const SliceEncode* slices, std::uint32_t count, std::uint32_t block,
                            const ThreadOrder& order) {
+  if (slices[0].codec.kind == CodecKind::kTopK) return encode_top_k_on_host(slices[block], order);
   const SliceEncode& slice = find_slice(slices, count, block);
   const std::uint32_t at = block - slice.first_block;
   switch (slice.codec.kind) {

@@ -21,7 +21,10 @@ const char* const kCodecs[] = {"fp8_e4m3:block=64",
                                "2bit",
                                "2bit:threshold=0.01",
                                "1bit",
-                               "1bit:threshold=0"};
+                               "1bit:threshold=0",
+                               "topk",
+                               "topk:fraction=0.3",
+                               "topk:fraction=1"};
 
 void launch_encode(std::vector<cuda::SliceEncode>& slices, std::uint64_t seed) {
   std::uint32_t blocks = 0;
@@ -29,7 +32,8 @@ void launch_encode(std::vector<cuda::SliceEncode>& slices, std::uint64_t seed) {
     slice.first_block = blocks;
     blocks += cuda::encode_blocks_of(slice.count);
   }
-  std::vector<std::uint32_t> all(blocks);
+  const auto count = static_cast<std::uint32_t>(slices.size());
+  std::vector<std::uint32_t> all(cuda::encode_launch_blocks(slices[0].codec.kind, count, blocks));
   std::iota(all.begin(), all.end(), 0U);
   cuda::ThreadOrder order;
   std::iota(order.begin(), order.end(), 0U);
@@ -37,7 +41,7 @@ void launch_encode(std::vector<cuda::SliceEncode>& slices, std::uint64_t seed) {
   shuffle(all, random);
   for (const std::uint32_t block : all) {
     shuffle(order, random);
-    cuda::encode_on_host(slices.data(), static_cast<std::uint32_t>(slices.size()), block, order);
+    cuda::encode_on_host(slices.data(), count, block, order);
   }
 }
 
@@ -72,6 +76,7 @@ void expect_scalar_bits(const char* text, Flavour flavour, const std::vector<std
       slice.count = counts[i];
       slice.aligned = offset % 16 == 0;
       slice.codec = codec;
+      slice.kept = codec_kept(codec, counts[i]);
     }
     launch_encode(slices, round);
     for (std::size_t i = 0; i < counts.size(); ++i) {
