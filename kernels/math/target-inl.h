@@ -4,8 +4,8 @@
 // The *-inl.h headers of this project are compiled once per instruction set, each time in that
 // target's namespace, so that one source serves Highway's vectors and plain floats alike. Included
 // after Highway, they land in Highway's current target; otherwise in penstock::scalar, or in
-// penstock::cuda where PENSTOCK_TARGET_CUDA is defined. No include guard: the macros must be set anew
-// for each target.
+// penstock::cuda where PENSTOCK_TARGET_CUDA is defined. No include guard: the macros must be set
+// anew for each target.
 
 #include "kernels/math/device.h"
 
