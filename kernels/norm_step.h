@@ -78,6 +78,13 @@ class NormStep {
 
   std::uint64_t memory_bytes() const;  // of the rows and columns
 
+  // For who runs the passes elsewhere: the bound of `sum`, the parked sum's scale once set_sums()
+  // has it, and what `direction` and `apply` go by, lamb's or the rule's.
+  float clip() const { return clip_; }
+  float scale() const { return scale_; }
+  const LambCoefficients& lamb() const { return lamb_; }
+  const Coefficients& coefficients() const { return coefficients_; }
+
  private:
   void fold_lars(double gradient_norm, double parameter_norm);
   FactorArgs factor_args(const NormSlice& slice) const;

@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "kernels/cuda/step.h"
+#include "kernels/cuda/pass.h"
 #include "transport/base/status.h"
 
 namespace penstock {
@@ -34,10 +34,14 @@ class ComputeStream {
 
   virtual Status copy_in(void* device, const void* host, std::size_t bytes) = 0;
   virtual Status copy_out(void* host, const void* device, std::size_t bytes) = 0;
+  virtual Status copy(void* device, const void* from_device, std::size_t bytes) = 0;
   virtual Status fill(float* device, float value, std::uint64_t count) = 0;
   // The fused update of `count` slices, all of `rule` and of one gradient type; `slices` lies in
   // device memory and `blocks` is the sum of cuda::blocks_of() over them.
-  virtual Status step(UpdateRule rule, DType gradient_dtype, const cuda::SliceStep* slices,
+  virtual Status step(UpdateRule rule, cuda::GradientType gradients, const cuda::SliceStep* slices,
+                      std::uint32_t count, std::uint32_t blocks) = 0;
+  // A pass over `count` slices, likewise.
+  virtual Status pass(cuda::Pass pass, cuda::GradientType gradients, const cuda::SlicePass* slices,
                       std::uint32_t count, std::uint32_t blocks) = 0;
 
   // Puts mark `which` behind all that was queued; it must not be on its way already.

@@ -48,14 +48,23 @@ class CudaStream final : public ComputeStream {
   Status copy_out(void* host, const void* device, std::size_t bytes) override {
     return checked(cuda_.copy_out(stream_, host, device, bytes), "copy from the GPU");
   }
+  Status copy(void* device, const void* from_device, std::size_t bytes) override {
+    return checked(cuda_.copy(stream_, device, from_device, bytes), "copy within the GPU");
+  }
   Status fill(float* device, float value, std::uint64_t count) override {
     return checked(cuda_.fill(stream_, device, value, count), "fill GPU memory");
   }
-  Status step(UpdateRule rule, DType gradient_dtype, const cuda::SliceStep* slices,
+  Status step(UpdateRule rule, cuda::GradientType gradients, const cuda::SliceStep* slices,
               std::uint32_t count, std::uint32_t blocks) override {
     return checked(cuda_.step(stream_, static_cast<std::uint8_t>(rule),
-                              static_cast<std::uint8_t>(gradient_dtype), slices, count, blocks),
+                              static_cast<std::uint8_t>(gradients), slices, count, blocks),
                    "launch the update");
+  }
+  Status pass(cuda::Pass pass, cuda::GradientType gradients, const cuda::SlicePass* slices,
+              std::uint32_t count, std::uint32_t blocks) override {
+    return checked(cuda_.pass(stream_, static_cast<std::uint8_t>(pass),
+                              static_cast<std::uint8_t>(gradients), slices, count, blocks),
+                   "launch a pass of the update");
   }
   Status mark(std::uint32_t which) override {
     return checked(cuda_.mark(stream_, which), "record an event");

@@ -4,7 +4,7 @@
 
 // What libpenstock_cuda.so gives: a table of C functions around the CUDA runtime and the kernels of
 // kernels/cuda, so that the library itself links nothing of CUDA. The two are built from one tree;
-// the first four fields say whether they were. Results are the runtime's: 0 is success.
+// the first six fields say whether they were. Results are the runtime's: 0 is success.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,14 +13,16 @@
 extern "C" {
 #endif
 
-enum { kPenstockCudaVersion = 1 };  // of this table: one more with every change of it
+enum { kPenstockCudaVersion = 3 };  // of this table: one more with every change of it
 
 struct PenstockCudaStream;
 
 struct PenstockCudaTable {
   uint32_t version;
   uint32_t step_bytes;   // of a SliceStep
+  uint32_t pass_bytes;   // of a SlicePass
   uint32_t rules;        // UpdateRules that have kernels
+  uint32_t passes;       // Passes that have
   uint32_t table_bytes;  // of this
 
   const char* (*error_text)(int error);
@@ -37,8 +39,11 @@ struct PenstockCudaTable {
 
   int (*copy_in)(struct PenstockCudaStream* stream, void* device, const void* host, size_t bytes);
   int (*copy_out)(struct PenstockCudaStream* stream, void* host, const void* device, size_t bytes);
+  int (*copy)(struct PenstockCudaStream* stream, void* device, const void* from, size_t bytes);
   int (*fill)(struct PenstockCudaStream* stream, float* device, float value, uint64_t count);
-  int (*step)(struct PenstockCudaStream* stream, uint8_t rule, uint8_t gradient_dtype,
+  int (*step)(struct PenstockCudaStream* stream, uint8_t rule, uint8_t gradients,
+              const void* slices, uint32_t count, uint32_t blocks);
+  int (*pass)(struct PenstockCudaStream* stream, uint8_t pass, uint8_t gradients,
               const void* slices, uint32_t count, uint32_t blocks);
   int (*mark)(struct PenstockCudaStream* stream, uint32_t which);
   int (*reached)(struct PenstockCudaStream* stream, uint32_t which, int* yes);

@@ -49,12 +49,15 @@ Result<const PenstockCudaTable*> load() {
 
 Status check_cuda_plugin(const PenstockCudaTable& table, const std::string& file) {
   if (table.version == kPenstockCudaVersion && table.step_bytes == sizeof(cuda::SliceStep) &&
-      table.rules == kUpdateRules && table.table_bytes == sizeof(PenstockCudaTable))
+      table.pass_bytes == sizeof(cuda::SlicePass) && table.rules == kUpdateRules &&
+      table.passes == cuda::kPasses && table.table_bytes == sizeof(PenstockCudaTable))
     return {};
-  return Status(Code::kUnsupported,
-                fmt::format("{} is of another version: {}/{}/{} where {}/{}/{} is needed", file,
-                            table.version, table.step_bytes, table.rules, +kPenstockCudaVersion,
-                            sizeof(cuda::SliceStep), kUpdateRules))
+  return Status(
+             Code::kUnsupported,
+             fmt::format("{} is of another version: {}/{}/{}/{}/{} where {}/{}/{}/{}/{} is needed",
+                         file, table.version, table.step_bytes, table.pass_bytes, table.rules,
+                         table.passes, +kPenstockCudaVersion, sizeof(cuda::SliceStep),
+                         sizeof(cuda::SlicePass), kUpdateRules, cuda::kPasses))
       .with_hint("build and install it together with Penstock");
 }
 

@@ -22,9 +22,9 @@ bool has_kernels(OptimizerKind kind) {
     case OptimizerKind::kAdaMax:
     case OptimizerKind::kFtrl:
     case OptimizerKind::kLion:
-      return true;
     case OptimizerKind::kLars:
     case OptimizerKind::kLamb:
+      return true;
     case OptimizerKind::kAdaFactor:
       return false;
   }
@@ -53,11 +53,6 @@ Status gpu_supports(const Declaration& declaration) {
   const TensorSpec& spec = declaration.spec;
   if (!has_kernels(spec.optimizer.kind))
     return unsupported(declaration, "optimizer", optimizer_name(spec.optimizer.kind));
-  if (needs_norms(spec.optimizer)) return unsupported(declaration, "clipping by", "norm");
-  if (spec.optimizer.compensation > 0) return unsupported(declaration, "delay", "compensation");
-  if (spec.optimizer.state_dtype != StateDType::kFloat32)
-    return unsupported(declaration, "state_dtype", "bf16");
-  if (spec.encoded()) return unsupported(declaration, "codec", codec_name(spec.codec.kind));
   for (const DType dtype : {spec.gradient_dtype, spec.parameter_dtype})
     if (!has_kernels(dtype)) return unsupported(declaration, "dtype", dtype_name(dtype));
   return {};

@@ -26,13 +26,13 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;
   }
-  if (Status taken = self->take_memory(memory); !taken.ok()) return taken;
+  if (Status taken = self->take_memory(batch, memory); !taken.ok()) return taken;
   return self;
 }
 
-Status LaneTables::take_memory(LaneMemory& memory) {
+Status LaneTables::take_memory(std::span<const Declaration> batch, LaneMemory& memory) {
   if (SlabPool* const device = memory.device()) {
-    PENSTOCK_ASSIGN_OR_RETURN(device_, DeviceTables::create(placement_, storage_, *device));
+    PENSTOCK_ASSIGN_OR_RETURN(device_, DeviceTables::create(batch, placement_, storage_, *device));
   }
   const std::uint64_t array_bytes =
       storage_.elements * sizeof(float) + (device_ ? 0 : storage_.state_bytes);

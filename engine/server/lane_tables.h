@@ -102,7 +102,7 @@ class LaneTables {
 
  private:
   LaneTables() = default;
-  Status take_memory(LaneMemory& memory);
+  Status take_memory(std::span<const Declaration> batch, LaneMemory& memory);
   float* arrays() const { return reinterpret_cast<float*>(arrays_.bytes().data()); }
 
   std::uint64_t order_ = 0;
@@ -112,7 +112,7 @@ class LaneTables {
   SlabRange arrays_;              // masters, then state
   SlabRange wire_;                // empty where all parameters are float32
   std::vector<SlabRange> slots_;  // [worker]
-  SlabRange sums_;                // parked sums of keys with norms
+  SlabRange sums_;                // parked sums of keys with norms; a device has its own
   std::optional<DeviceTables> device_;
 };
 

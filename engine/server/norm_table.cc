@@ -31,6 +31,7 @@ Status LaneTables::add_norms(const KernelTable& kernels, LaneMemory& memory) {
   std::sort(with_norms.begin(), with_norms.end(), [&](std::uint32_t a, std::uint32_t b) {
     return places[a].elements.begin < places[b].elements.begin;
   });
+  if (device_) elements = 0;
   PENSTOCK_ASSIGN_OR_RETURN(sums_, memory.parameters().allocate(elements * sizeof(float)));
   auto* sums = reinterpret_cast<float*>(sums_.bytes().data());
   for (const std::uint32_t i : with_norms) {
@@ -49,15 +50,17 @@ Status LaneTables::add_norms(const KernelTable& kernels, LaneMemory& memory) {
                                                 {}});
     NormTable& table = *key.norms;
     NormSlice slice;
-    slice.sums = sums;
-    slice.parameters = parameters(storage(i));
-    for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
-      slice.state[plane] = state(storage(i), plane);
-    slice.wire = wire(storage(i), spec.parameter_dtype);
-    slice.wire_dtype = spec.parameter_dtype;
     slice.count = place.elements.count;
     slice.first = place.elements.begin;
-    sums += round_up(slice.count);
+    if (!device_) {  // which has arrays of its own
+      slice.sums = sums;
+      slice.parameters = parameters(storage(i));
+      for (std::uint32_t plane = 0; plane < state_planes(spec.optimizer); ++plane)
+        slice.state[plane] = state(storage(i), plane);
+      slice.wire = wire(storage(i), spec.parameter_dtype);
+      slice.wire_dtype = spec.parameter_dtype;
+      sums += round_up(slice.count);
+    }
     table.slices.push_back(slice);
     table.places.push_back(i);
     table.lane_slices.push_back(place.slice);

@@ -24,6 +24,8 @@ inline constexpr std::uint8_t kSumStage = 0;
 inline constexpr std::uint8_t kDirectionStage = 1;
 inline constexpr std::uint8_t kNormStages = 2;
 
+class LaneTables;
+
 struct NormTable {
   enum class Phase : std::uint8_t { kSum, kFactor, kDirection, kApply };
 
@@ -39,8 +41,10 @@ struct NormTable {
   Phase phase = Phase::kSum;
   bool open = false;  // a round is under way: this one
   Round round = 0;
-  std::uint32_t next = 0;       // slices through the pass
-  NormTable* behind = nullptr;  // in the updater's queue
+  std::uint64_t earlier_steps = 0;  // as the key's
+  std::uint32_t next = 0;        // slices through the pass
+  NormTable* behind = nullptr;   // in the updater's queue
+  LaneTables* tables = nullptr;  // whose slices these are, where a GPU has them
 };
 
 // Lane → control loop: its `parts` of this stage are there.

@@ -3,20 +3,17 @@
 #pragma once
 
 // NormUpdater: updates that need norms of a whole tensor, around an Updater for all others.
-// start() parks the sum of a slice; once the lane's slices of the key are there, their part of the
-// norms goes to the control loop (NormExchange) and comes back added up with everybody else's, or
-// is added here if the lane has the whole tensor; then poll() runs what is left, a few slices a
-// call. Thread: the lane's. Allocates nothing.
+// start() parks the sum of a slice; once the norms are there (norm_stages.h), poll() runs what is
+// left, a few slices a call. Thread: the lane's. Allocates nothing.
 
-#include "engine/server/update.h"
+#include "engine/server/norm_stages.h"
 
 namespace penstock {
 
-class NormUpdater final : public Updater {
+class NormUpdater final : public NormStages {
  public:
-  // `rings` and `control`, which is woken for them, outlive this.
   NormUpdater(std::unique_ptr<Updater> plain, NormRings& rings, Waker& control)
-      : plain_(std::move(plain)), rings_(rings), control_(control) {}
+      : NormStages(rings, control), plain_(std::move(plain)) {}
 
   bool start(const SliceUpdate& update) override;
   std::size_t poll(std::span<std::uint32_t> done) override;
@@ -26,23 +23,11 @@ class NormUpdater final : public Updater {
   Status failure() const override { return plain_->failure(); }
 
  private:
-  // First in, first out, through NormTable::behind.
-  struct Queue {
-    NormTable* first = nullptr;
-    NormTable* last = nullptr;
-    void push(NormTable& table);
-    void pop();
-  };
-  void part_done(NormTable& table, std::uint8_t stage);
-  void combined(NormTable& table, std::uint8_t stage, const NormSums& tensor, double group);
-  void tell();
-  bool pass(NormTable& table);
+  void run(NormTable& table) override { running_.push(table); }
+  void pass(NormTable& table);
 
   std::unique_ptr<Updater> plain_;
-  NormRings& rings_;
-  Waker& control_;
   Queue running_;  // have passes to run
-  Queue telling_;  // wait for room in the ring
 };
 
 }  // namespace penstock

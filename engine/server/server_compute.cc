@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who computes on this server: its processor or a GPU, and where gradients arrive then.
 
-#include "engine/server/gpu_updater.h"
+#include "engine/server/gpu_norm_update.h"
 #include "engine/server/norm_update.h"
 #include "engine/server/server.h"
 #include "transport/base/log.h"
@@ -31,7 +31,8 @@ Result<std::unique_ptr<Updater>> Server::make_updater(NormRings& rings) {
   PENSTOCK_ASSIGN_OR_RETURN(
       auto updater,
       GpuUpdater::create(*options_.compute, kernels_, static_cast<std::uint32_t>(workers_.size())));
-  return std::unique_ptr<Updater>(std::move(updater));
+  return std::unique_ptr<Updater>(
+      std::make_unique<GpuNormUpdater>(std::move(updater), rings, waker_));
 }
 
 Status Server::check_supported(const std::vector<Declaration>& batch) const {

@@ -111,6 +111,7 @@ Status ServerLane::write_key(const KeyCopy& copy, KeyTable& key, const LaneTable
       copy.kernels->encode(tables.parameters(at), wire, spec.parameter_dtype, place.elements.count);
     // Round r is step steps + 1 when it is the next; the count may wrap around zero.
     key.earlier_steps = copy.steps - (slices_[place.slice].round.round() - 1);
+    if (key.norms != nullptr) key.norms->earlier_steps = key.earlier_steps;
     key.folded_for = 0;
   }
   return {};

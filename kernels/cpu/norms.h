@@ -3,18 +3,10 @@
 #pragma once
 
 #include "kernels/cpu/check_args.h"
+#include "kernels/math/norm_lanes.h"
 #include "kernels/norms.h"
 
 namespace penstock {
-
-inline constexpr std::size_t kNormLanes = 16;  // sums of squares that are kept apart
-
-// The tree of norms.h.
-inline double add_up(double (&sums)[kNormLanes]) {
-  for (std::size_t half = kNormLanes / 2; half > 0; half /= 2)
-    for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-  return sums[0];
-}
 
 namespace scalar {
 extern const NormKernels kNormKernels;

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/vocabulary-inl.h"
+#include "kernels/dtype.h"
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
@@ -20,6 +21,11 @@ inline constexpr std::uint32_t kPerThread = 8;
 // One 128-bit access; the address is a multiple of 16.
 struct __attribute__((may_alias, aligned(16))) Quad {
   std::uint32_t word[4];
+};
+
+// One 32-bit access.
+struct __attribute__((may_alias, aligned(4))) Word {
+  std::uint32_t bits;
 };
 
 // `pointer`, known to point to global memory: an access through it needs no look at the address.
@@ -93,5 +99,26 @@ struct Sixteen {
 };
 using Float16 = Sixteen<from_fp16, to_fp16>;
 using Bfloat16 = Sixteen<bf16_to_float, float_to_bf16>;
+
+// Values as a slice's outgoing copy, which may be absent.
+PENSTOCK_DEVICE inline void store_wire(const float (&values)[kPerThread], void* wire, DType dtype,
+                                       std::uint64_t begin) {
+  if (wire == nullptr) return;
+  if (dtype == DType::kBfloat16)
+    Bfloat16::store(values, static_cast<std::uint16_t*>(wire) + begin);
+  else if (dtype == DType::kFloat16)
+    Float16::store(values, static_cast<std::uint16_t*>(wire) + begin);
+  else
+    Float32::store(values, static_cast<float*>(wire) + begin);
+}
+PENSTOCK_DEVICE inline void store_wire(float value, void* wire, DType dtype, std::uint64_t i) {
+  if (wire == nullptr) return;
+  if (dtype == DType::kBfloat16)
+    static_cast<std::uint16_t*>(wire)[i] = Bfloat16::encode(value);
+  else if (dtype == DType::kFloat16)
+    static_cast<std::uint16_t*>(wire)[i] = Float16::encode(value);
+  else
+    static_cast<float*>(wire)[i] = Float32::encode(value);
+}
 
 PENSTOCK_END_TARGET

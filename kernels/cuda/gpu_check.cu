@@ -10,68 +10,18 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/check_support.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/pass_check.h"
 #include "kernels/cuda/rows_check.h"
 #include "kernels/cuda/step-inl.h"
 
 namespace penstock::cuda {
 namespace {
-
-void must(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::printf("{\"error\": \"%s: %s\"}\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-// Device memory, `shift` bytes from an aligned start.
-class DeviceArray {
- public:
-  explicit DeviceArray(std::size_t bytes, std::size_t shift = 0) : shift_(shift) {
-    must(cudaMalloc(&memory_, bytes + shift + 1), "cudaMalloc");
-  }
-  DeviceArray(DeviceArray&& other) noexcept : memory_(other.memory_), shift_(other.shift_) {
-    other.memory_ = nullptr;
-  }
-  DeviceArray& operator=(DeviceArray&&) = delete;
-  ~DeviceArray() { cudaFree(memory_); }
-  template <class T = void>
-  T* get() const {
-    return reinterpret_cast<T*>(static_cast<char*>(memory_) + shift_);
-  }
-
- private:
-  void* memory_ = nullptr;
-  std::size_t shift_;
-};
-
-std::uint64_t mix(std::uint64_t& state) {  // splitmix64, Steele et al. 2014
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
-enum class Flavour { kOrdinary, kSubnormal, kExtreme, kAnyBits };
-
-float value_of(Flavour flavour, std::uint64_t random) {
-  const auto bits = static_cast<std::uint32_t>(random);
-  switch (flavour) {
-    case Flavour::kOrdinary:
-      return static_cast<float>(static_cast<std::int32_t>(bits)) * 0x1p-31F;
-    case Flavour::kSubnormal:
-      return std::bit_cast<float>(bits & 0x807f'ffffU);
-    case Flavour::kExtreme:
-      return std::bit_cast<float>((bits & 0x80ff'ffffU) | 0x7f00'0000U);
-    case Flavour::kAnyBits:
-      return std::bit_cast<float>(bits);
-  }
-  return 0;
-}
 
 Coefficients coefficients_of(UpdateRule rule) {
   Coefficients c;
@@ -214,7 +164,7 @@ void step_on_device(const std::vector<SliceStep>& slices, DType gradient, std::u
   must(cudaMemcpy(table.get(), slices.data(), slices.size() * sizeof(SliceStep),
                   cudaMemcpyHostToDevice),
        "cudaMemcpy");
-  must(launch_update(slices[0].coefficients.rule, gradient, table.get<SliceStep>(),
+  must(launch_update(slices[0].coefficients.rule, gradient_type(gradient), table.get<SliceStep>(),
                      static_cast<std::uint32_t>(slices.size()), blocks, nullptr),
        "launch");
   must(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -250,26 +200,6 @@ void check_equality(Equality& total, UpdateRule rule, DType gradient, DType wire
   step_on_device(steps, gradient, blocks);
   for (const Twin& twin : twins) total.differing_bytes += twin.differing_bytes();
   ++total.launches;
-}
-
-// Median seconds of nine runs of `work` on the default stream.
-template <class Work>
-double seconds(const Work& work) {
-  cudaEvent_t begin, end;
-  must(cudaEventCreate(&begin), "cudaEventCreate");
-  must(cudaEventCreate(&end), "cudaEventCreate");
-  std::vector<float> times;
-  for (int run = -2; run < 9; ++run) {
-    must(cudaEventRecord(begin), "cudaEventRecord");
-    work();
-    must(cudaEventRecord(end), "cudaEventRecord");
-    must(cudaEventSynchronize(end), "cudaEventSynchronize");
-    float milliseconds = 0;
-    must(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
-    if (run >= 0) times.push_back(milliseconds / 1000);
-  }
-  std::nth_element(times.begin(), times.begin() + 4, times.end());
-  return times[4];
 }
 
 double copy_bandwidth() {
@@ -326,8 +256,8 @@ double update_bandwidth(UpdateRule rule, std::uint32_t workers, std::uint64_t el
   must(cudaMemcpy(slices, steps.data(), steps.size() * sizeof(SliceStep), cudaMemcpyHostToDevice),
        "cudaMemcpy");
   const double time = seconds([&] {
-    must(launch_update(rule, DType::kBfloat16, slices, static_cast<std::uint32_t>(steps.size()),
-                       blocks, nullptr),
+    must(launch_update(rule, GradientType::kBfloat16, slices,
+                       static_cast<std::uint32_t>(steps.size()), blocks, nullptr),
          "launch");
   });
   return static_cast<double>(elements) * (2.0 * workers + 8 + 8.0 * planes + 2) / time;
@@ -339,8 +269,7 @@ int run(bool quick) {
   for (std::uint32_t rule = 0; rule < kUpdateRules; ++rule)
     for (DType gradient : types)
       for (DType wire : types)
-        for (Flavour flavour :
-             {Flavour::kOrdinary, Flavour::kSubnormal, Flavour::kExtreme, Flavour::kAnyBits})
+        for (Flavour flavour : kFlavours)
           check_equality(equality, static_cast<UpdateRule>(rule), gradient, wire, flavour, quick);
   std::printf("  \"equality\": {\"launches\": %llu, \"elements\": %llu, \"differing_bytes\": %llu}",
               static_cast<unsigned long long>(equality.launches),
@@ -351,6 +280,14 @@ int run(bool quick) {
               static_cast<unsigned long long>(rows.launches),
               static_cast<unsigned long long>(rows.differing_bytes),
               rows.error == nullptr ? "" : rows.error);
+  const PassEquality passes = check_passes_equality(quick);
+  std::printf(",\n  \"passes\": {\"launches\": %llu, \"differing_bytes\": %llu}",
+              static_cast<unsigned long long>(passes.launches),
+              static_cast<unsigned long long>(passes.differing_bytes));
+  const PassEquality encoders = check_encoders_equality(quick);
+  std::printf(",\n  \"encoders\": {\"launches\": %llu, \"differing_bytes\": %llu}",
+              static_cast<unsigned long long>(encoders.launches),
+              static_cast<unsigned long long>(encoders.differing_bytes));
   if (!quick) {
     // adamw: 96 Mi parameters have 1.125 GiB of masters and state.
     constexpr std::uint64_t kElements = 96ULL << 20;
@@ -367,10 +304,13 @@ int run(bool quick) {
         comma = ",\n";
       }
     std::printf("\n  ]");
+    print_pass_bandwidth(copy);
   }
   std::printf("\n}\n");
   const bool rows_equal = rows.differing_bytes == 0 && rows.error == nullptr;
-  return equality.differing_bytes == 0 && rows_equal ? 0 : 1;
+  const std::uint64_t differing =
+      equality.differing_bytes + passes.differing_bytes + encoders.differing_bytes;
+  return differing == 0 && rows_equal ? 0 : 1;
 }
 
 }  // namespace

@@ -10,29 +10,19 @@ namespace penstock::cuda {
 
 struct HostContext {
   std::uint32_t block_index, thread_index;
-  std::uint32_t block() const { return block_index; }
-  std::uint32_t thread() const { return thread_index; }
+  PENSTOCK_DEVICE std::uint32_t block() const { return block_index; }
+  PENSTOCK_DEVICE std::uint32_t thread() const { return thread_index; }
 };
 
-template <class Gradient>
-void step_on_host(const SliceStep* slices, std::uint32_t count, const HostContext& context) {
-  with_rule<float>(slices[0].coefficients, [&](const auto& rule) {
-    using Rule = std::remove_cvref_t<decltype(rule)>;
-    step_body<Gradient, Rule>(context, slices, count);
-  });
-}
-
 // One thread of a launch over slices of one rule.
-inline void step_on_host(const SliceStep* slices, std::uint32_t count, DType gradient_dtype,
+inline void step_on_host(const SliceStep* slices, std::uint32_t count, GradientType gradients,
                          const HostContext& context) {
-  switch (gradient_dtype) {
-    case DType::kFloat32:
-      return step_on_host<Float32>(slices, count, context);
-    case DType::kFloat16:
-      return step_on_host<Float16>(slices, count, context);
-    case DType::kBfloat16:
-      return step_on_host<Bfloat16>(slices, count, context);
-  }
+  with_gradients(gradients, [&](auto source) {
+    with_rule<float>(slices[0].coefficients, [&](const auto& rule) {
+      using Rule = std::remove_cvref_t<decltype(rule)>;
+      step_body<decltype(source), Rule>(context, slices, count);
+    });
+  });
 }
 
 }  // namespace penstock::cuda

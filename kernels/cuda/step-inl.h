@@ -7,38 +7,11 @@
 // 128-bit accesses: W·g + 8 + 8·S + o bytes an element. A Context has block() and thread(): the
 // built-in indices on a GPU, two numbers in a test.
 
-#include "kernels/cuda/elements-inl.h"
-#include "kernels/cuda/step.h"
+#include "kernels/cuda/sums-inl.h"
 #include "kernels/math/optimizers-inl.h"
 #include "kernels/math/rounding.h"
 
 PENSTOCK_BEGIN_TARGET
-
-// The slice that `block` works on: the last whose first block is not behind it.
-PENSTOCK_DEVICE inline const SliceStep& find_slice(const SliceStep* slices, std::uint32_t count,
-                                                   std::uint32_t block) {
-  std::uint32_t low = 0;
-  for (std::uint32_t high = count; high - low > 1;) {
-    const std::uint32_t middle = low + (high - low) / 2;
-    if (slices[middle].first_block <= block)
-      low = middle;
-    else
-      high = middle;
-  }
-  return slices[low];
-}
-
-template <class Gradient>
-PENSTOCK_DEVICE const typename Gradient::Element* gradient_at(const SliceStep& slice,
-                                                              std::uint32_t worker,
-                                                              std::uint64_t begin) {
-  return static_cast<const typename Gradient::Element*>(slice.gradients[worker]) + begin;
-}
-
-template <class Type>
-PENSTOCK_DEVICE typename Type::Element* wire_at(const SliceStep& slice, std::uint64_t begin) {
-  return static_cast<typename Type::Element*>(slice.wire) + begin;
-}
 
 template <class T>
 PENSTOCK_DEVICE T* plane_at(const SliceStep& slice, std::uint32_t plane, std::uint64_t begin) {
@@ -79,16 +52,11 @@ PENSTOCK_DEVICE inline float prepared(const Coefficients& c, float g, float p, f
 }
 
 // Eight elements of an aligned slice.
-template <class Gradient, class Rule>
+template <class Gradients, class Rule>
 PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::uint64_t begin) {
   constexpr int kPlanes = Rule::kPlanes;
   float sum[kPerThread] = {};
-  if (slice.workers > 0) Gradient::load(gradient_at<Gradient>(slice, 0, begin), sum);
-  for (std::uint32_t w = 1; w < slice.workers; ++w) {
-    float next[kPerThread];
-    Gradient::load(gradient_at<Gradient>(slice, w, begin), next);
-    for (std::uint32_t i = 0; i < kPerThread; ++i) sum[i] = add(sum[i], next[i]);
-  }
+  Gradients::sum_eight(slice, begin, sum);
   const Coefficients& c = slice.coefficients;
   float parameters[kPerThread], seen[kPerThread] = {};
   float planes[kPlanes + 1][kPerThread];  // one more: arrays are never empty
@@ -107,22 +75,13 @@ PENSTOCK_DEVICE void step_eight(const Rule& rule, const SliceStep& slice, std::u
   }
   for (int s = 0; s < kPlanes; ++s) store_state(slice, s, begin, planes[s]);
   Float32::store(parameters, slice.parameters + begin);
-  if (slice.wire == nullptr) return;
-  if (slice.wire_dtype == DType::kBfloat16)
-    Bfloat16::store(parameters, wire_at<Bfloat16>(slice, begin));
-  else if (slice.wire_dtype == DType::kFloat16)
-    Float16::store(parameters, wire_at<Float16>(slice, begin));
-  else
-    Float32::store(parameters, wire_at<Float32>(slice, begin));
+  store_wire(parameters, slice.wire, slice.wire_dtype, begin);
 }
 
-template <class Gradient, class Rule>
+template <class Gradients, class Rule>
 PENSTOCK_DEVICE void step_one(const Rule& rule, const SliceStep& slice, std::uint64_t i) {
   constexpr int kPlanes = Rule::kPlanes;
-  float sum = 0;
-  if (slice.workers > 0) sum = Gradient::decode(*gradient_at<Gradient>(slice, 0, i));
-  for (std::uint32_t w = 1; w < slice.workers; ++w)
-    sum = add(sum, Gradient::decode(*gradient_at<Gradient>(slice, w, i)));
+  const float sum = Gradients::sum_one(slice, i);
   float p = slice.parameters[i];
   float state[kPlanes + 1], seen = 0;
   const Coefficients& c = slice.coefficients;
@@ -141,16 +100,10 @@ PENSTOCK_DEVICE void step_one(const Rule& rule, const SliceStep& slice, std::uin
     else
       *plane_at<std::uint16_t>(slice, s, i) = round_state(slice, s, i, state[s]);
   slice.parameters[i] = canonical(p);
-  if (slice.wire == nullptr) return;
-  if (slice.wire_dtype == DType::kBfloat16)
-    *wire_at<Bfloat16>(slice, i) = Bfloat16::encode(p);
-  else if (slice.wire_dtype == DType::kFloat16)
-    *wire_at<Float16>(slice, i) = Float16::encode(p);
-  else
-    *wire_at<Float32>(slice, i) = Float32::encode(p);
+  store_wire(p, slice.wire, slice.wire_dtype, i);
 }
 
-template <class Gradient, class Rule, class Context>
+template <class Gradients, class Rule, class Context>
 PENSTOCK_DEVICE void step_body(const Context& context, const SliceStep* slices,
                                std::uint32_t count) {
   const SliceStep& slice = find_slice(slices, count, context.block());
@@ -159,9 +112,9 @@ PENSTOCK_DEVICE void step_body(const Context& context, const SliceStep* slices,
   if (begin >= slice.count) return;
   const Rule rule(slice.coefficients);
   if (slice.aligned && slice.count - begin >= kPerThread)
-    return step_eight<Gradient>(rule, slice, begin);
+    return step_eight<Gradients>(rule, slice, begin);
   const std::uint64_t end = begin + kPerThread < slice.count ? begin + kPerThread : slice.count;
-  for (std::uint64_t i = begin; i < end; ++i) step_one<Gradient>(rule, slice, i);
+  for (std::uint64_t i = begin; i < end; ++i) step_one<Gradients>(rule, slice, i);
 }
 
 PENSTOCK_END_TARGET

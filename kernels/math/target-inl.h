@@ -4,17 +4,13 @@
 // The *-inl.h headers of this project are compiled once per instruction set, each time in that
 // target's namespace, so that one source serves Highway's vectors and plain floats alike. Included
 // after Highway, they land in Highway's current target; otherwise in penstock::scalar, or in
-// penstock::cuda where PENSTOCK_TARGET_CUDA is defined. PENSTOCK_DEVICE stands before functions
-// that GPUs run, too. No include guard: the macros must be set anew for each target.
+// penstock::cuda where PENSTOCK_TARGET_CUDA is defined. No include guard: the macros must be set
+// anew for each target.
+
+#include "kernels/math/device.h"
 
 #undef PENSTOCK_BEGIN_TARGET
 #undef PENSTOCK_END_TARGET
-#undef PENSTOCK_DEVICE
-#ifdef __CUDACC__
-#define PENSTOCK_DEVICE __host__ __device__
-#else
-#define PENSTOCK_DEVICE
-#endif
 #ifdef HWY_TARGET
 #define PENSTOCK_BEGIN_TARGET \
   HWY_BEFORE_NAMESPACE();     \

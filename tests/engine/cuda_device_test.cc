@@ -35,7 +35,9 @@ PenstockCudaTable make_table() {
   PenstockCudaTable table{};
   table.version = kPenstockCudaVersion;
   table.step_bytes = sizeof(cuda::SliceStep);
+  table.pass_bytes = sizeof(cuda::SlicePass);
   table.rules = kUpdateRules;
+  table.passes = cuda::kPasses;
   table.table_bytes = sizeof table;
   table.error_text = [](int) { return "some text"; };
   table.device_count = [](int* count) { return *count = runtime.gpus, answer("count"); };
@@ -64,12 +66,19 @@ PenstockCudaTable make_table() {
   table.copy_out = [](PenstockCudaStream*, void*, const void*, std::size_t bytes) {
     return answer(fmt::format("out {}", bytes));
   };
+  table.copy = [](PenstockCudaStream*, void*, const void*, std::size_t bytes) {
+    return answer(fmt::format("within {}", bytes));
+  };
   table.fill = [](PenstockCudaStream*, float*, float value, std::uint64_t count) {
     return answer(fmt::format("fill {} with {}", count, value));
   };
   table.step = [](PenstockCudaStream*, std::uint8_t rule, std::uint8_t dtype, const void*,
                   std::uint32_t count, std::uint32_t blocks) {
     return answer(fmt::format("step {} {} {} {}", rule, dtype, count, blocks));
+  };
+  table.pass = [](PenstockCudaStream*, std::uint8_t pass, std::uint8_t type, const void*,
+                  std::uint32_t count, std::uint32_t blocks) {
+    return answer(fmt::format("pass {} {} {} {}", pass, type, count, blocks));
   };
   table.mark = [](PenstockCudaStream*, std::uint32_t which) {
     return answer(fmt::format("mark {}", which));
@@ -103,9 +112,14 @@ TEST_F(CudaDeviceTest, AStreamPassesEachCallOn) {
     float* const there = reinterpret_cast<float*>(kMemory);
     EXPECT_TRUE(stream->copy_in(kMemory, host, 8).ok());
     EXPECT_TRUE(stream->fill(there, 0.5F, 7).ok());
+    EXPECT_TRUE(stream->copy(kMemory, kMemory + 64, 12).ok());
     EXPECT_TRUE(stream
-                    ->step(UpdateRule::kAdamW, DType::kBfloat16,
+                    ->step(UpdateRule::kAdamW, cuda::GradientType::kBfloat16,
                            reinterpret_cast<cuda::SliceStep*>(kMemory), 3, 9)
+                    .ok());
+    EXPECT_TRUE(stream
+                    ->pass(cuda::Pass::kSquares, cuda::GradientType::kEncoded,
+                           reinterpret_cast<cuda::SlicePass*>(kMemory), 2, 5)
                     .ok());
     EXPECT_TRUE(stream->copy_out(host, kMemory, 4).ok());
     EXPECT_TRUE(stream->mark(1).ok());
@@ -114,10 +128,11 @@ TEST_F(CudaDeviceTest, AStreamPassesEachCallOn) {
     EXPECT_TRUE(stream->reached(1).value());
   }
   EXPECT_EQ(runtime.calls,
-            (Calls{"stream with 2", "in 8", "fill 7 with 0.5",
+            (Calls{"stream with 2", "in 8", "fill 7 with 0.5", "within 12",
                    fmt::format("step {} {} 3 9", static_cast<int>(UpdateRule::kAdamW),
                                static_cast<int>(DType::kBfloat16)),
-                   "out 4", "mark 1", "reached 1", "reached 1", "destroy"}));
+                   fmt::format("pass {} 3 2 5", static_cast<int>(cuda::Pass::kSquares)), "out 4",
+                   "mark 1", "reached 1", "reached 1", "destroy"}));
 }
 
 TEST_F(CudaDeviceTest, MemoryGoesWithItsOwner) {
@@ -158,8 +173,8 @@ TEST_F(CudaDeviceTest, NoDriverOrNoGpuIsUnsupportedAndAMissingOneNotFound) {
 TEST(CudaPlugin, OfAnotherVersionIsRefused) {
   EXPECT_TRUE(check_cuda_plugin(make_table(), "file").ok());
   for (std::uint32_t PenstockCudaTable::*field :
-       {&PenstockCudaTable::version, &PenstockCudaTable::step_bytes, &PenstockCudaTable::rules,
-        &PenstockCudaTable::table_bytes}) {
+       {&PenstockCudaTable::version, &PenstockCudaTable::step_bytes, &PenstockCudaTable::pass_bytes,
+        &PenstockCudaTable::rules, &PenstockCudaTable::passes, &PenstockCudaTable::table_bytes}) {
     PenstockCudaTable other = make_table();
     ++(other.*field);
     EXPECT_EQ(check_cuda_plugin(other, "file").code(), Code::kUnsupported);

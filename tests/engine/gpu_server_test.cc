@@ -33,12 +33,28 @@ TEST_P(GpuServer, GivesTheBitsOfAHostServer) {
       ASSERT_TRUE(trained.rounds[round] == expected.rounds[round])
           << "round " << round << " with seed " << seed;
     EXPECT_GT(gpu.steps(), 6U * 7);
+    EXPECT_GT(gpu.passes(), 6U * 7);
     EXPECT_LT(2 * gpu.launches(), gpu.steps()) << "ready slices do not go together";
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, GpuServer, ::testing::Values("loopback", "tcp", "shm"),
                          [](const auto& suite) { return suite.param; });
+
+// Norms of tensors that lie on several servers and lanes, and those of several tensors together.
+TEST(GpuServers, GiveTheBitsOfHostServers) {
+  HandJobOptions options;
+  options.workers = kWorkers;
+  options.servers = 2;
+  options.lanes = 2;
+  const Trained expected = train(options, 4);
+  FakeCuda cuda;
+  HostGpu gpu(cuda, 5);
+  options.compute = &gpu;
+  const Trained trained = train(options, 4);
+  ASSERT_TRUE(trained.status.ok()) << trained.status.to_string();
+  EXPECT_TRUE(trained.rounds == expected.rounds);
+}
 
 // It registers GPU memory for others to map; writes into it are refused.
 TEST(GpuServerOverShm, GradientsAreStagedAlthoughShmLendsGpuMemory) {
@@ -62,6 +78,7 @@ struct OneKey {
   HostGpu gpu{cuda};
   std::vector<Counted> counted = std::vector<Counted>(kWorkers, Counted(20'000));
   std::unique_ptr<HandJob> job;
+  TensorSpec spec = counted[0].tensor(1).spec;
 
   OneKey() {
     HandJobOptions options;
@@ -71,8 +88,11 @@ struct OneKey {
   }
   Status declare() {
     std::vector<Ticket> tickets;
-    for (Rank rank = 0; rank < kWorkers; ++rank)
-      tickets.push_back(job->worker(rank).begin_declare({counted[rank].tensor(1)}));
+    for (Rank rank = 0; rank < kWorkers; ++rank) {
+      Tensor tensor = counted[rank].tensor(1);
+      tensor.spec = spec;
+      tickets.push_back(job->worker(rank).begin_declare({tensor}));
+    }
     Status status;
     for (Rank rank = 0; rank < kWorkers; ++rank) status = job->finish(rank, tickets[rank]);
     return status;
@@ -93,8 +113,7 @@ struct OneKey {
   }
 };
 
-TEST(GpuServerJob, ARoundAllocatesNothingAndPinsNothing) {
-  OneKey key;
+void expect_steady(OneKey& key) {
   ASSERT_TRUE(key.declare().ok());
   Round round = 1;
   for (; round <= 20; ++round) ASSERT_TRUE(key.run(round));
@@ -113,6 +132,29 @@ TEST(GpuServerJob, ARoundAllocatesNothingAndPinsNothing) {
   EXPECT_GT(quiet, 0U);
   EXPECT_EQ(key.gpu.allocations(), allocations);
   EXPECT_EQ(key.gpu.pins(), pins);
+}
+
+TEST(GpuServerJob, ARoundAllocatesNothingAndPinsNothing) {
+  OneKey key;
+  expect_steady(key);
+}
+
+TEST(GpuServerJob, ARoundWithNormsOfEncodedGradientsAllocatesNothing) {
+  for (const CodecKind codec : {CodecKind::kInt8, CodecKind::kTopK}) {
+    OneKey key;
+    key.spec.optimizer = default_optimizer(OptimizerKind::kLamb);
+    key.spec.codec.kind = codec;
+    expect_steady(key);
+  }
+}
+
+TEST(GpuServerJob, WhatItHasNoKernelsForIsRefusedInWords) {
+  OneKey key;
+  key.spec.optimizer = default_optimizer(OptimizerKind::kAdaFactor);
+  const Status declared = key.declare();
+  EXPECT_EQ(declared.code(), Code::kUnsupported) << declared.to_string();
+  EXPECT_NE(declared.to_string().find("no optimizer adafactor"), std::string::npos);
+  EXPECT_NE(declared.to_string().find("--server-memory host"), std::string::npos);
 }
 
 TEST(GpuServerJob, WaitsForNothingWhileTheGpuIsBusy) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/codec/codec_text.h"
 #include "kernels/table.h"
 #include "transport/base/random.h"
 
@@ -22,7 +23,7 @@ std::vector<TensorSpec> specs() {
     spec.reduce = reduce;
     spec.from_worker_0 = all.size() % 2 == 0;
     spec.initializer = {InitializerSpec::kNormal, 0, 1, all.size()};
-    all.push_back(spec);
+    return &all.emplace_back(spec);
   };
   using enum OptimizerKind;
   using enum DType;
@@ -33,6 +34,29 @@ std::vector<TensorSpec> specs() {
   add(kAdamW, 3000, kBfloat16, kFloat16, Reduce::kMean);
   add(kRmsProp, 2048, kFloat32, kBfloat16, Reduce::kMean);
   add(kFtrl, 1, kFloat32, kFloat32, Reduce::kSum);
+  OptimizerSpec* optimizer = &add(kAdaGrad, 8193, kFloat32, kFloat32, Reduce::kMean)->optimizer;
+  optimizer->state_dtype = StateDType::kBfloat16;
+  optimizer->rounding_seed = 5;
+  optimizer->initial_accumulator = 0.3;
+  add(kSgd, 4098, kBfloat16, kFloat32, Reduce::kSum)->optimizer.compensation = 0.5;
+  optimizer = &add(kAdam, 3001, kBfloat16, kBfloat16, Reduce::kMean)->optimizer;
+  optimizer->state_dtype = StateDType::kBfloat16;
+  optimizer->compensation = 0.5;
+  for (const char* codec :
+       {"fp8_e4m3:block=64", "fp8_e5m2", "int8:block=4096", "2bit", "1bit", "topk:fraction=0.3"})
+    add(kAdam, 4100, kFloat32, all.size() % 2 == 0 ? kBfloat16 : kFloat32, Reduce::kMean)->codec =
+        *parse_codec_spec(codec);
+  // More elements than one lane takes: their norms go through the servers' exchange.
+  add(kLars, 30'001, kBfloat16, kFloat32, Reduce::kMean);
+  add(kLamb, 30'002, kFloat32, kBfloat16, Reduce::kMean);
+  add(kLamb, 300, kFloat16, kFloat32, Reduce::kSum)->optimizer.clip_norm = 0.5;
+  add(kLars, 4097, kFloat32, kFloat16, Reduce::kMean)->codec = *parse_codec_spec("int8");
+  add(kLamb, 4098, kFloat32, kFloat32, Reduce::kMean)->codec = *parse_codec_spec("topk");
+  add(kAdamW, 9000, kFloat32, kFloat32, Reduce::kMean)->optimizer.clip_global_norm = 1;
+  optimizer = &add(kMomentum, 1, kBfloat16, kFloat32, Reduce::kMean)->optimizer;
+  optimizer->clip_global_norm = 1;
+  optimizer->clip = 0.5;
+  optimizer->state_dtype = StateDType::kBfloat16;
   return all;
 }
 

@@ -5,9 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
-#include "kernels/cuda/host_step.h"
+#include "tests/kernels/cuda_support.h"
 #include "tests/kernels/support.h"
 
 namespace penstock::test {
@@ -16,41 +14,13 @@ namespace {
 constexpr DType kDTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBfloat16};
 
 // What a server would put into the table for this round of the slice.
-cuda::SliceStep make_step(const Coefficients& coefficients, const UpdateArgs& args,
+cuda::SliceStep make_step(const Coefficients& coefficients, UpdateArgs args,
                           std::vector<const void*>& present) {
   for (std::uint32_t w = 0; w < args.workers; ++w)
     if (args.gradients[w] != nullptr) present.push_back(args.gradients[w]);
-  cuda::SliceStep step;
-  step.gradients = present.data();
-  step.workers = static_cast<std::uint32_t>(present.size());
-  step.parameters = args.parameters;
-  std::copy_n(args.state, kMaxStatePlanes, step.state);
-  step.wire = args.wire;
-  step.wire_dtype = args.wire_dtype;
-  step.count = args.count;
-  step.first_element = args.first_element;
-  step.scale = args.scale;
-  step.coefficients = coefficients;
-  return step;
-}
-
-// One launch over slices of one rule and gradient type; its threads run in a random order.
-void launch(std::vector<cuda::SliceStep>& steps, DType gradient_dtype, std::uint64_t seed) {
-  std::vector<cuda::HostContext> threads;
-  std::uint32_t blocks = 0;
-  for (cuda::SliceStep& step : steps) {
-    step.first_block = blocks;
-    blocks += cuda::blocks_of(step.count);
-  }
-  for (std::uint32_t block = 0; block < blocks; ++block)
-    for (std::uint32_t thread = 0; thread < cuda::kThreads; ++thread)
-      threads.push_back({block, thread});
-  SeededRandom random(seed);
-  for (std::size_t i = threads.size(); i > 1; --i)
-    std::swap(threads[i - 1], threads[random.below(i)]);
-  for (const cuda::HostContext& thread : threads)
-    cuda::step_on_host(steps.data(), static_cast<std::uint32_t>(steps.size()), gradient_dtype,
-                       thread);
+  args.gradients = present.data();
+  args.workers = static_cast<std::uint32_t>(present.size());
+  return step_of(coefficients, args);
 }
 
 // Two steps of slices with these counts, side by side in one launch each.
@@ -74,7 +44,7 @@ void expect_scalar_bits(const Case& base, const std::vector<std::size_t>& counts
       steps.push_back(make_step(fold(base.optimizer, round), actual[i].args(), present[i]));
       steps.back().aligned = base.offset % 16 == 0;
     }
-    launch(steps, base.gradient_dtype, base.seed + round);
+    launch_step(steps, cuda::gradient_type(base.gradient_dtype), base.seed + round);
   }
   for (std::size_t i = 0; i < counts.size(); ++i) {
     ASSERT_TRUE(actual[i].results() == expected[i].results())

@@ -9,6 +9,7 @@
 
 #include "engine/gpu/cuda_plugin.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/pass_launch.h"
 
 struct PenstockCudaStream {
   int device = 0;
@@ -21,8 +22,8 @@ struct PenstockCudaStream {
 
 namespace {
 
-using penstock::DType;
 using penstock::UpdateRule;
+using penstock::cuda::GradientType;
 
 __global__ void fill_kernel(float* to, float value, std::uint64_t count) {
   const std::uint64_t stride = std::uint64_t{gridDim.x} * blockDim.x;
@@ -101,6 +102,11 @@ int copy_out(PenstockCudaStream* stream, void* host, const void* device, size_t 
   return cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream->stream);
 }
 
+int copy(PenstockCudaStream* stream, void* device, const void* from, size_t bytes) {
+  if (const int error = stream->here()) return error;
+  return cudaMemcpyAsync(device, from, bytes, cudaMemcpyDeviceToDevice, stream->stream);
+}
+
 int fill(PenstockCudaStream* stream, float* device, float value, uint64_t count) {
   if (count == 0) return cudaSuccess;
   if (const int error = stream->here()) return error;
@@ -111,12 +117,20 @@ int fill(PenstockCudaStream* stream, float* device, float value, uint64_t count)
   return cudaGetLastError();
 }
 
-int step(PenstockCudaStream* stream, uint8_t rule, uint8_t gradient_dtype, const void* slices,
+int step(PenstockCudaStream* stream, uint8_t rule, uint8_t gradients, const void* slices,
          uint32_t count, uint32_t blocks) {
   if (const int error = stream->here()) return error;
   return penstock::cuda::launch_update(
-      static_cast<UpdateRule>(rule), static_cast<DType>(gradient_dtype),
+      static_cast<UpdateRule>(rule), static_cast<GradientType>(gradients),
       static_cast<const penstock::cuda::SliceStep*>(slices), count, blocks, stream->stream);
+}
+
+int pass(PenstockCudaStream* stream, uint8_t pass, uint8_t gradients, const void* slices,
+         uint32_t count, uint32_t blocks) {
+  if (const int error = stream->here()) return error;
+  return penstock::cuda::launch_pass(
+      static_cast<penstock::cuda::Pass>(pass), static_cast<GradientType>(gradients),
+      static_cast<const penstock::cuda::SlicePass*>(slices), count, blocks, stream->stream);
 }
 
 int mark(PenstockCudaStream* stream, uint32_t which) {
@@ -134,7 +148,9 @@ int reached(PenstockCudaStream* stream, uint32_t which, int* yes) {
 constexpr PenstockCudaTable kTable = {
     kPenstockCudaVersion,
     sizeof(penstock::cuda::SliceStep),
+    sizeof(penstock::cuda::SlicePass),
     penstock::kUpdateRules,
+    penstock::cuda::kPasses,
     sizeof(PenstockCudaTable),
     error_text,
     device_count,
@@ -147,8 +163,10 @@ constexpr PenstockCudaTable kTable = {
     destroy_stream,
     copy_in,
     copy_out,
+    copy,
     fill,
     step,
+    pass,
     mark,
     reached,
 };

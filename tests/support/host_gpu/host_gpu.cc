@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
-#include "kernels/cuda/host_step.h"
+#include "kernels/codec/codec.h"
+#include "kernels/cuda/host_pass.h"
 #include "kernels/update.h"
 #include "transport/base/random.h"
 
@@ -47,7 +49,8 @@ class HostGpuStream final : public ComputeStream {
   HostGpuStream(HostGpu& gpu, std::uint32_t marks, std::uint64_t seed)
       : gpu_(gpu), random_(seed), marks_(marks) {
     queue_.reserve(kMostQueued);
-    table_.reserve(kMostSteps);
+    steps_.reserve(kMostSteps);
+    passes_.reserve(kMostSteps);
     gradients_.reserve(kMostSteps * kMaxWorkers);
   }
   ~HostGpuStream() override {
@@ -62,17 +65,30 @@ class HostGpuStream final : public ComputeStream {
     CHECK(gpu_.is_pinned(host, bytes), "{} bytes are copied to memory that is not pinned", bytes);
     return queue({.kind = Kind::kCopyOut, .to = host, .from = device, .bytes = bytes});
   }
+  Status copy(void* device, const void* from_device, std::size_t bytes) override {
+    return queue({.kind = Kind::kCopy, .to = device, .from = from_device, .bytes = bytes});
+  }
   Status fill(float* device, float value, std::uint64_t count) override {
     return queue({.kind = Kind::kFill, .to = device, .bytes = count, .value = value});
   }
-  Status step(UpdateRule rule, DType gradient_dtype, const cuda::SliceStep* slices,
+  Status step(UpdateRule rule, cuda::GradientType gradients, const cuda::SliceStep* slices,
               std::uint32_t count, std::uint32_t blocks) override {
     ++gpu_.launches_;
     gpu_.steps_ += count;
     return queue({.kind = Kind::kStep,
                   .from = slices,
                   .rule = rule,
-                  .dtype = gradient_dtype,
+                  .gradients = gradients,
+                  .count = count,
+                  .blocks = blocks});
+  }
+  Status pass(cuda::Pass pass, cuda::GradientType gradients, const cuda::SlicePass* slices,
+              std::uint32_t count, std::uint32_t blocks) override {
+    gpu_.passes_ += count;
+    return queue({.kind = Kind::kPass,
+                  .from = slices,
+                  .pass = pass,
+                  .gradients = gradients,
                   .count = count,
                   .blocks = blocks});
   }
@@ -97,7 +113,7 @@ class HostGpuStream final : public ComputeStream {
   }
 
  private:
-  enum class Kind { kCopyIn, kCopyOut, kFill, kStep, kMark };
+  enum class Kind { kCopyIn, kCopyOut, kCopy, kFill, kStep, kPass, kMark };
   struct Operation {
     Kind kind = Kind::kMark;
     void* to = nullptr;
@@ -105,7 +121,8 @@ class HostGpuStream final : public ComputeStream {
     std::size_t bytes = 0;
     float value = 0;
     UpdateRule rule{};
-    DType dtype{};
+    cuda::Pass pass{};
+    cuda::GradientType gradients{};
     std::uint32_t count = 0, blocks = 0;
   };
   struct Mark {
@@ -140,60 +157,97 @@ class HostGpuStream final : public ComputeStream {
                     gpu_.reach(static_cast<const std::byte*>(operation.from), operation.bytes),
                     operation.bytes);
         return;
+      case Kind::kCopy:
+        std::memcpy(gpu_.reach(static_cast<std::byte*>(operation.to), operation.bytes),
+                    gpu_.reach(static_cast<const std::byte*>(operation.from), operation.bytes),
+                    operation.bytes);
+        return;
       case Kind::kFill:
         std::fill_n(gpu_.reach(static_cast<float*>(operation.to), operation.bytes), operation.bytes,
                     operation.value);
         return;
       case Kind::kStep:
         return run_step(operation);
+      case Kind::kPass:
+        return run_pass(operation);
       case Kind::kMark:
         marks_[operation.count].passed = true;
         return;
     }
   }
 
-  // The table as the GPU sees it, with addresses that the CPU can follow.
-  std::uint32_t read_table(const Operation& launch) {
-    const auto* const slices =
-        gpu_.reach(static_cast<const cuda::SliceStep*>(launch.from), launch.count);
+  // The table as the GPU sees it, with addresses that the CPU can follow. `follow(slice)` does the
+  // same to what gradients are not, and returns the bits of the addresses.
+  template <class Slice, class Follow>
+  void read_table(const Operation& launch, std::vector<Slice>& table, const Follow& follow) {
+    const auto* const slices = gpu_.reach(static_cast<const Slice*>(launch.from), launch.count);
     CHECK(launch.count <= kMostSteps, "a launch of {} slices", launch.count);
-    table_.assign(slices, slices + launch.count);
+    table.assign(slices, slices + launch.count);
     gradients_.clear();
     std::uint32_t blocks = 0;
-    for (cuda::SliceStep& step : table_) {
-      CHECK(step.coefficients.rule == launch.rule, "a slice of another rule");
-      CHECK(step.first_block == blocks, "first block {} instead of {}", step.first_block, blocks);
-      blocks += cuda::blocks_of(step.count);
-      auto bits = reinterpret_cast<std::uintptr_t>(step.parameters) |
-                  reinterpret_cast<std::uintptr_t>(step.wire);
-      const std::size_t first = gradients_.size();
-      const auto* const addresses = gpu_.reach(step.gradients, step.workers);
-      for (std::uint32_t worker = 0; worker < step.workers; ++worker) {
-        bits |= reinterpret_cast<std::uintptr_t>(addresses[worker]);
-        gradients_.push_back(
-            gpu_.gradient(addresses[worker], step.count * dtype_bytes(launch.dtype)));
-      }
-      step.gradients = gradients_.data() + first;
-      step.parameters = gpu_.reach(step.parameters, step.count);
-      for (void*& plane : step.state) {
-        bits |= reinterpret_cast<std::uintptr_t>(plane);
-        // All float32: see gpu_supports().
-        if (plane != nullptr) plane = gpu_.reach(static_cast<float*>(plane), step.count);
-      }
-      if (step.wire != nullptr)
-        step.wire = gpu_.reach(static_cast<std::byte*>(step.wire),
-                               step.count * dtype_bytes(step.wire_dtype));
-      CHECK(!step.aligned || bits % 16 == 0, "a slice that says it is aligned is not");
+    for (Slice& slice : table) {
+      CHECK(slice.first_block == blocks, "first block {} instead of {}", slice.first_block, blocks);
+      blocks += cuda::blocks_of(slice.count);
+      const std::uintptr_t bits = follow_gradients(launch, slice) | follow(slice);
+      CHECK(!slice.aligned || bits % 16 == 0, "a slice that says it is aligned is not");
     }
-    return blocks;
+    CHECK(blocks == launch.blocks, "{} blocks for a table of {}", launch.blocks, blocks);
+  }
+
+  std::uintptr_t follow_gradients(const Operation& launch, cuda::SliceGradients& slice) {
+    const bool encoded = launch.gradients == cuda::GradientType::kEncoded;
+    CHECK(!encoded || slice.codec.kind != CodecKind::kNone, "encoded gradients without a codec");
+    const std::size_t bytes = encoded
+                                  ? encoded_bytes(slice.codec, slice.count)
+                                  : slice.count * dtype_bytes(static_cast<DType>(launch.gradients));
+    std::uintptr_t bits = 0;
+    const std::size_t first = gradients_.size();
+    const auto* const addresses = gpu_.reach(slice.gradients, slice.workers);
+    for (std::uint32_t worker = 0; worker < slice.workers; ++worker) {
+      bits |= reinterpret_cast<std::uintptr_t>(addresses[worker]);
+      gradients_.push_back(gpu_.gradient(addresses[worker], bytes));
+    }
+    slice.gradients = gradients_.data() + first;
+    return bits;
+  }
+
+  template <class T>
+  std::uintptr_t follow_array(T*& array, std::size_t bytes) {
+    const auto bits = reinterpret_cast<std::uintptr_t>(array);
+    if (array != nullptr)
+      array = reinterpret_cast<T*>(gpu_.reach(reinterpret_cast<std::byte*>(array), bytes));
+    return bits;
   }
 
   void run_step(const Operation& launch) {
-    const std::uint32_t blocks = read_table(launch);
-    CHECK(blocks == launch.blocks, "{} blocks for a table of {}", launch.blocks, blocks);
-    for (std::uint32_t block = 0; block < blocks; ++block)
+    read_table(launch, steps_, [&](cuda::SliceStep& step) {
+      CHECK(step.coefficients.rule == launch.rule, "a slice of another rule");
+      std::uintptr_t bits = follow_array(step.parameters, step.count * sizeof(float));
+      for (std::uint32_t plane = 0; plane < kMaxStatePlanes; ++plane) {
+        const Coefficients& c = step.coefficients;
+        const auto bytes = plane < state_planes(c.rule) ? state_bytes(c.state_dtype) : 4;
+        bits |= follow_array(step.state[plane], step.count * bytes);
+      }
+      return bits | follow_array(step.wire, step.count * dtype_bytes(step.wire_dtype));
+    });
+    for (std::uint32_t block = 0; block < launch.blocks; ++block)
       for (std::uint32_t thread = 0; thread < cuda::kThreads; ++thread)
-        cuda::step_on_host(table_.data(), launch.count, launch.dtype, {block, thread});
+        cuda::step_on_host(steps_.data(), launch.count, launch.gradients, {block, thread});
+  }
+
+  void run_pass(const Operation& launch) {
+    read_table(launch, passes_, [&](cuda::SlicePass& pass) {
+      const std::size_t bytes = pass.count * sizeof(float);
+      follow_array(pass.norms, sizeof(NormSums));
+      return follow_array(pass.sums, bytes) | follow_array(pass.parameters, bytes) |
+             follow_array(pass.m, bytes) | follow_array(pass.v, bytes) |
+             follow_array(pass.wire, pass.count * dtype_bytes(pass.wire_dtype));
+    });
+    cuda::ThreadOrder order;
+    std::iota(order.begin(), order.end(), 0U);
+    const std::uint32_t blocks = cuda::pass_blocks(launch.pass, launch.count, launch.blocks);
+    for (std::uint32_t block = 0; block < blocks; ++block)
+      cuda::pass_on_host(launch.pass, launch.gradients, passes_.data(), launch.count, block, order);
   }
 
   HostGpu& gpu_;
@@ -201,7 +255,8 @@ class HostGpuStream final : public ComputeStream {
   std::vector<Mark> marks_;
   std::vector<Operation> queue_;  // the first `done_` are carried out
   std::size_t done_ = 0;
-  std::vector<cuda::SliceStep> table_;
+  std::vector<cuda::SliceStep> steps_;
+  std::vector<cuda::SlicePass> passes_;
   std::vector<const void*> gradients_;
 };
 

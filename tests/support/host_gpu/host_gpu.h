@@ -3,7 +3,7 @@
 #pragma once
 
 // A GPU for tests, behind the interface of engine/gpu/compute_device.h: it runs the GPU's own body
-// (kernels/cuda/host_step.h) on the CPU. Strict where a GPU would be slow, wrong or silent:
+// (kernels/cuda/host_pass.h) on the CPU. Strict where a GPU would be slow, wrong or silent:
 //   - its memory is a FakeCuda's: the host faults when it touches it;
 //   - work is done late: queued, and carried out only as marks are asked for, each after a seeded
 //     number of times, so that what is read or written too early gives other bits;
@@ -38,7 +38,8 @@ class HostGpu final : public ComputeDevice {
 
   // --- What happened.
   std::uint64_t launches() const { return launches_; }
-  std::uint64_t steps() const { return steps_; }  // slices, of all launches
+  std::uint64_t steps() const { return steps_; }    // slices, of all launches
+  std::uint64_t passes() const { return passes_; }  // likewise
   std::uint64_t allocations() const { return allocations_; }
   std::uint64_t pins() const { return pins_; }
 
@@ -71,7 +72,8 @@ class HostGpu final : public ComputeDevice {
   std::atomic<std::uint64_t> memory_left_{UINT64_MAX};
   std::atomic<std::int64_t> operations_left_{INT64_MAX};
   std::atomic<bool> stalled_{false};
-  std::atomic<std::uint64_t> streams_{0}, launches_{0}, steps_{0}, allocations_{0}, pins_{0};
+  std::atomic<std::uint64_t> streams_{0}, launches_{0}, steps_{0}, passes_{0}, allocations_{0},
+      pins_{0};
 };
 
 }  // namespace penstock::test
