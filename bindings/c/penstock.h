@@ -137,9 +137,10 @@ typedef struct penstock_worker penstock_worker;
 PENSTOCK_API int penstock_worker_start(const penstock_options* options, penstock_worker** worker);
 /* Without leave() before, the others take this for a death. */
 PENSTOCK_API void penstock_worker_destroy(penstock_worker* worker);
-/* The first half of destroy(): ends its threads and connections, so nothing that was lent is touched
- * any more, but keeps the memory of allocate() until it is freed or the handle is destroyed. Every
- * other call fails with PENSTOCK_CANCELLED from then on. Not while another thread is in a call. */
+/* The first half of destroy(): ends its threads and connections, so nothing that was lent is
+ * touched any more, but keeps the memory of allocate() until it is freed or the handle is
+ * destroyed. Every other call fails with PENSTOCK_CANCELLED from then on. Not while another thread
+ * is in a call. */
 PENSTOCK_API int penstock_worker_stop(penstock_worker* worker);
 
 PENSTOCK_API int penstock_worker_rank(const penstock_worker* worker, uint32_t* rank);
