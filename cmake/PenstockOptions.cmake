@@ -45,7 +45,7 @@ endif()
 
 # Parts that depend on what the host has: AUTO takes them when they can be built, ON insists. What
 # they need, and PENSTOCK_HAVE_<part>, is in PenstockParts.cmake.
-foreach(part VERBS UCX CUDA NCCL)
+foreach(part VERBS UCX CUDA NCCL PYTHON)
   set(PENSTOCK_WITH_${part} AUTO CACHE STRING "Build the ${part} part: AUTO, ON or OFF")
   set_property(CACHE PENSTOCK_WITH_${part} PROPERTY STRINGS AUTO ON OFF)
   if(NOT PENSTOCK_WITH_${part} MATCHES "^(AUTO|ON|OFF)$")

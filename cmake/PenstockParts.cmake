@@ -41,3 +41,22 @@ endif()
 penstock_part(CUDA "${missing}")
 
 penstock_part(NCCL "")  # neither headers nor a library: bindings/devices declares what it calls
+
+# Python: the interpreter that was asked for (Python_EXECUTABLE, as scikit-build-core sets it), else
+# the system's, whose packages (numpy, torch) apt installs, else the first in PATH.
+set(missing "")
+if(PENSTOCK_SANITIZE OR PENSTOCK_FUZZ)
+  set(missing "an interpreter without sanitizers cannot load it")
+elseif(NOT PENSTOCK_WITH_PYTHON STREQUAL "OFF")
+  if(NOT DEFINED Python_EXECUTABLE AND EXISTS /usr/bin/python3)
+    set(Python_EXECUTABLE /usr/bin/python3)
+  endif()
+  find_package(Python 3.10 COMPONENTS Interpreter Development.Module)
+  find_package(pybind11 2.10 CONFIG QUIET)
+  if(NOT Python_Development.Module_FOUND)
+    set(missing "no headers of Python 3.10 or newer; install python3-dev")
+  elseif(NOT pybind11_FOUND)
+    set(missing "no pybind11 2.10 or newer; install pybind11-dev")
+  endif()
+endif()
+penstock_part(PYTHON "${missing}")

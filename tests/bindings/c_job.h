@@ -42,7 +42,9 @@ struct CJob {
     EXPECT_EQ(penstock_worker_start(options, &worker), PENSTOCK_OK) << penstock_last_error();
   }
   ~CJob() {
-    EXPECT_EQ(penstock_worker_leave(worker), PENSTOCK_OK) << penstock_last_error();
+    if (worker != nullptr) {
+      EXPECT_EQ(penstock_worker_leave(worker), PENSTOCK_OK) << penstock_last_error();
+    }
     EXPECT_EQ(penstock_server_wait(server, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK)
         << penstock_last_error();
     EXPECT_EQ(penstock_scheduler_wait(scheduler, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK)

@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "tests/bindings/c_job.h"
 
@@ -44,6 +46,22 @@ TEST(CAbiJob, RoundsRunAndAreWaitedForByDeadline) {
   ASSERT_EQ(penstock_worker_allocate(job.worker, 10'000, &memory), PENSTOCK_OK);
   EXPECT_EQ(penstock_worker_free(job.worker, memory), PENSTOCK_OK);
   EXPECT_EQ(penstock_worker_free(job.worker, memory), PENSTOCK_NOT_FOUND);
+}
+
+TEST(CAbiJob, MemoryOutlivesAWorkerThatWasStopped) {
+  CJob job;
+  penstock_worker* const stopped = std::exchange(job.worker, nullptr);
+  void* memory = nullptr;
+  void* forgotten = nullptr;
+  ASSERT_EQ(penstock_worker_allocate(stopped, 10'000, &memory), PENSTOCK_OK);
+  ASSERT_EQ(penstock_worker_allocate(stopped, 10'000, &forgotten), PENSTOCK_OK);
+  ASSERT_EQ(penstock_worker_leave(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_stop(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_stop(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_barrier(stopped), PENSTOCK_CANCELLED);
+  std::memset(memory, 1, 10'000);
+  EXPECT_EQ(penstock_worker_free(stopped, memory), PENSTOCK_OK);
+  penstock_worker_destroy(stopped);  // with what is left
 }
 
 // Doubles the floats of the first array; "no" is refused, "mine" answered with the request's own.
