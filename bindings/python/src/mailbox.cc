@@ -83,17 +83,27 @@ bool Receive::wait(std::int64_t timeout_ms) {
     if (now >= deadline) return false;
     const auto look = std::min(deadline, now + kLook);
     if (changed_.wait_until(lock, look) == std::cv_status::no_timeout) continue;
-    if (const auto why = mailbox_.failure(); why && state_ == State::kPosted)
-      mailbox_.fail(*this, *why);
+    lock.unlock();
+    const auto why = mailbox_.failure();
+    lock.lock();
+    if (why && state_ == State::kPosted) mailbox_.fail(*this, *why);
   }
 }
 
 penstock_array Receive::array() const {
+  const std::lock_guard lock(mailbox_.mutex_);
   return request_ == nullptr ? penstock_array{nullptr, 0} : array_of(request_);
 }
 
 void Receive::release() {
-  if (request_ != nullptr) answer(std::exchange(request_, nullptr));
+  const std::shared_lock use(mailbox_.nodes_);
+  penstock_request* request = nullptr;
+  {
+    const std::lock_guard lock(mailbox_.mutex_);
+    mailbox_.holders_.erase(this);
+    request = std::exchange(request_, nullptr);
+  }
+  if (request != nullptr) answer(request);
 }
 
 // ---- start and end ------------------------------------------------------------------------------
@@ -101,6 +111,11 @@ void Receive::release() {
 void Mailbox::destroy() {
   drop_everything();
   const std::unique_lock alone(nodes_);
+  {
+    const std::lock_guard lock(mutex_);
+    for (Receive* holder : std::exchange(holders_, {}))
+      answer(std::exchange(holder->request_, nullptr));
+  }
   penstock_worker_destroy(std::exchange(worker_, nullptr));
   penstock_server_destroy(std::exchange(server_, nullptr));
   penstock_scheduler_destroy(std::exchange(scheduler_, nullptr));
@@ -159,6 +174,7 @@ bool Mailbox::linger(std::int64_t timeout_ms) {
 }
 
 void Mailbox::drop_everything() {
+  const std::shared_lock use(nodes_);
   std::map<std::string, std::list<Arrived>> arrived;
   {
     const std::lock_guard lock(mutex_);
@@ -222,6 +238,7 @@ std::unique_ptr<Receive> Mailbox::receive(const std::set<std::uint32_t>& sources
   receive->sources_ = sources;
   receive->memory_ = static_cast<std::byte*>(memory);
   receive->bytes_ = bytes;
+  const std::shared_lock use(nodes_);
   std::unique_lock lock(mutex_);
   if (const auto messages = arrived_.find(tag); messages != arrived_.end()) {
     std::list<Arrived>& list = messages->second;
@@ -255,6 +272,7 @@ void Mailbox::deliver(Receive& receive, Arrived message, std::unique_lock<std::m
   receive.note_ = std::move(message.note);
   if (receive.memory_ == nullptr) {
     receive.request_ = message.request;
+    holders_.insert(&receive);
     receive.state_ = Receive::State::kDone;
     receive.changed_.notify_all();
     return;

@@ -44,7 +44,8 @@ class Receive {
   // Once wait() returned true:
   std::uint32_t from() const { return from_; }
   const std::string& note() const { return note_; }
-  // The message itself where it was posted without memory; until release() or the end of *this.
+  // The message itself where it was posted without memory; until release(), the end of *this or
+  // Mailbox::destroy().
   penstock_array array() const;
   void release();
 
@@ -95,8 +96,8 @@ class Mailbox {
   // for those that have not left yet, until linger() returned true, or the group failed.
   void leave();
   bool linger(std::int64_t timeout_ms);
-  // Ends the nodes, once the calls under way have noticed. Without leave() before, the others take
-  // this for a death.
+  // Ends the nodes, once the calls under way have noticed. Nobody reads a message any more. Without
+  // leave() before, the others take this for a death.
   void destroy();
 
  private:
@@ -119,7 +120,7 @@ class Mailbox {
   // Why no message will come any more.
   std::optional<std::string> failure();
 
-  std::shared_mutex nodes_;  // shared by who uses them, alone for who ends them
+  std::shared_mutex nodes_;  // shared by who uses them, alone for who ends them; before mutex_
   penstock_scheduler* scheduler_ = nullptr;
   penstock_server* server_ = nullptr;
   penstock_worker* worker_ = nullptr;
@@ -131,6 +132,7 @@ class Mailbox {
   std::set<std::uint32_t> left_;  // ranks that said goodbye
   std::map<std::string, std::list<Arrived>> arrived_;
   std::map<std::string, std::list<Receive*>> posted_;
+  std::set<Receive*> holders_;  // of requests
 };
 
 }  // namespace penstock::python

@@ -8,7 +8,6 @@
 CPU tensors. Options of the C ABI may be given as a dictionary: pg_options={"transport": "tcp"}.
 """
 import hashlib
-import weakref
 
 import torch.distributed as dist
 
@@ -17,32 +16,21 @@ from .c10d_job import Job
 
 NAME = "penstock"
 
-_world = None  # weak: the job of the default group, which groups of its members share
 
-
-def _is_default(backend_options):
-    # Before the default group there is none; afterwards every group is a part of it.
-    return not dist.is_initialized() or not backend_options.global_ranks_in_group
-
-
-def create(backend_options, pg_options=None):
+def create(given, pg_options=None):
     """What torch calls in init_process_group() and new_group(), once in each member."""
-    global _world
-    given = backend_options
     timeout_s = given.timeout.total_seconds()
-    rank, size = given.group_rank, given.group_size
     members = list(given.global_ranks_in_group)
-    job = _world() if _world is not None else None
-    if job is None or job.leaving or _is_default(given):
-        # Also for a part of a default group of another backend.
-        job = Job(given.store, rank, size, timeout_s, pg_options or {})
-        members = list(range(size))
-        if _is_default(given):
-            _world = weakref.ref(job)
-    elif pg_options:
-        raise ValueError("pg_options belong to init_process_group(); groups share its connections")
+    default = dist.distributed_c10d._get_default_group() if dist.is_initialized() else None
+    if isinstance(default, ProcessGroup):
+        if pg_options:
+            raise ValueError("pg_options belong to init_process_group(): groups share its job")
+        job = default.job
+    else:  # this is the default group, or a part of one of another backend
+        job = Job(given.store, given.group_rank, given.group_size, timeout_s, pg_options or {})
+        members = list(range(given.group_size))
     prefix = hashlib.blake2b(given.group_id.encode(), digest_size=8).digest()
-    return ProcessGroup(job, prefix, rank, members, timeout_s)
+    return ProcessGroup(job, prefix, given.group_rank, members, timeout_s)
 
 
 def register():

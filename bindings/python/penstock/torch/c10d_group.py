@@ -8,8 +8,6 @@ called; sends and receives run beside them.
 import collections
 import queue
 import struct
-import threading
-import weakref
 from datetime import timedelta
 
 import torch
@@ -55,19 +53,10 @@ def _profile(title):
     return lambda: over.set_result(None)
 
 
-def _serve(tasks):
-    while True:
-        task = tasks.get()
-        if task is None:
-            return
-        task()
-        del task  # and with it the tensors
-
-
 class ProcessGroup(dist.ProcessGroup):
     def __init__(self, job, prefix, rank, members, timeout_s):
         super().__init__(rank, len(members))
-        self._job = job
+        self.job = job
         self._prefix = prefix
         self._rank = rank
         self._members = members  # their ranks in the job
@@ -75,13 +64,7 @@ class ProcessGroup(dist.ProcessGroup):
         self._sequence = 0
         self._kept = collections.OrderedDict()
         self._tasks = queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=_serve, args=(self._tasks,), name="penstock group", daemon=True
-        )
-        self._thread.start()
-        # When destroy_process_group() or the end of the last reference lets it go.
-        weakref.finalize(self, self._tasks.put, None).atexit = False
-        job.serve(self)
+        job.serve(self, self._tasks)
 
     # ---- what torch asks
 
@@ -115,12 +98,14 @@ class ProcessGroup(dist.ProcessGroup):
 
     def _run(self, title, options, outputs, body):
         """Queues body(exchange), which fills the outputs."""
+        if self.job.leaving:
+            raise RuntimeError(f"penstock {title}: this process has left the group")
         seconds = self._seconds(options)
         sequence = self._sequence
         self._sequence += 1
         work = Pending(f"penstock {title}", seconds)
         end_of_profile = _profile(f"{self.getBackendName()}:{title}")
-        job, prefix, rank, members = self._job, self._prefix, self._rank, self._members
+        job, prefix, rank, members = self.job, self._prefix, self._rank, self._members
 
         def task():
             exchange = Exchange(
@@ -274,7 +259,7 @@ class ProcessGroup(dist.ProcessGroup):
         if self._rank == 0 and milliseconds == 0:
             raise RuntimeError("Rank 0 timed out in monitoredBarrier after 0 ms.")
         exchange = Exchange(
-            self._job,
+            self.job,
             self._prefix,
             self._rank,
             self._members,
@@ -298,18 +283,18 @@ class ProcessGroup(dist.ProcessGroup):
 
     def send(self, tensors, to, tag):
         tensor = _point_to_point(tensors, "send")
-        lent = self._job.send(self._members[to], self._tag(tag), b"", tensor)
+        lent = self.job.send(self._members[to], self._tag(tag), b"", tensor)
         title = f"penstock send to rank {to}"
         return self._keep(PointToPoint(title, self._timeout_s, lent.wait, tensors))
 
     def recv(self, tensors, source, tag):
         tensor = _point_to_point(tensors, "recv")
-        receive = self._job.receive([self._members[source]], self._tag(tag), tensor)
+        receive = self.job.receive([self._members[source]], self._tag(tag), tensor)
         return self._receiving(receive, tensors, f"penstock recv from rank {source}")
 
     def recv_anysource(self, tensors, tag):
         tensor = _point_to_point(tensors, "recv")
-        receive = self._job.receive(self._members, self._tag(tag), tensor)
+        receive = self.job.receive(self._members, self._tag(tag), tensor)
         return self._receiving(receive, tensors, "penstock recv from any rank")
 
     def _receiving(self, receive, tensors, title):

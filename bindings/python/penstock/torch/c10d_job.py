@@ -56,12 +56,12 @@ class Job:
         self._timeout_s = timeout_s
         self._pid = os.getpid()
         self.leaving = False
-        self._groups = 0
+        self._groups = {}  # the queue of each group's thread
         self._lent = {}
         self._lent_lock = threading.Lock()
         self._start(store, options)
         # Unlike atexit, also at the end of processes that multiprocessing started.
-        self._end = Finalize(None, self._close, exitpriority=100)
+        self.end = Finalize(None, self._close, exitpriority=100)
 
     # ---- start
 
@@ -106,29 +106,45 @@ class Job:
 
     # ---- end
 
-    def serve(self, group):
-        """The job ends with the last of its groups."""
-        self._groups += 1
-        weakref.finalize(group, self._group_is_gone).atexit = False
+    def serve(self, group, tasks):
+        """Runs the group's tasks, one after another. The job ends with the last of its groups."""
+        thread = threading.Thread(target=_run, args=(tasks,), name="penstock group", daemon=True)
+        thread.start()
+        self._groups[thread] = tasks
+        weakref.finalize(group, self._group_is_gone, thread).atexit = False
 
-    def _group_is_gone(self):
-        self._groups -= 1
-        if self._groups == 0:
+    def _group_is_gone(self, thread):
+        tasks = self._groups.pop(thread, None)
+        if tasks is not None:
+            tasks.put(None)
+        if not self._groups and not self.leaving:
             self.leaving = True
             # Not a daemon: the process does not end before the others have left or the time is up.
-            threading.Thread(target=self._end, name="penstock leaves").start()
+            threading.Thread(target=self.end, name="penstock leaves").start()
 
     def _close(self):
         if os.getpid() != self._pid:
             return  # a fork has none of the threads
         self.leaving = True
-        self.mailbox.leave()
+        self.mailbox.leave()  # and every operation under way fails
+        for thread, tasks in list(self._groups.items()):
+            tasks.put(None)
+            thread.join()
         deadline = time.monotonic() + self._timeout_s
         # An exception that ends this process: what the others wait for will not come.
         while not hasattr(sys, "last_type") and time.monotonic() < deadline:
             if self.mailbox.linger(_LINGER_PIECE_MS):
                 break
         self.mailbox.destroy()
+
+
+def _run(tasks):
+    while True:
+        task = tasks.get()
+        if task is None:
+            return
+        task()
+        del task  # and with it the tensors
 
 
 def _text(value):
