@@ -89,7 +89,7 @@ PENSTOCK_API const char* penstock_last_error_peer(void);
  * rank            0 …                                                any
  * pin             0, 1: lanes to processors of their own             1
  * detect_ms       after this silence a peer is dead                  3000
- * timeout_ms      of every call                                      60000
+ * timeout_ms      of every call                                      30000
  * scheduler only:
  * workers, servers, lanes   how many; lanes per process              1
  * slice_bytes               what a tensor is cut into                262144
@@ -137,6 +137,11 @@ typedef struct penstock_worker penstock_worker;
 PENSTOCK_API int penstock_worker_start(const penstock_options* options, penstock_worker** worker);
 /* Without leave() before, the others take this for a death. */
 PENSTOCK_API void penstock_worker_destroy(penstock_worker* worker);
+/* The first half of destroy(): ends its threads and connections, so nothing that was lent is
+ * touched any more, but keeps the memory of allocate() until it is freed or the handle is
+ * destroyed. Every other call fails with PENSTOCK_CANCELLED from then on. Not while another thread
+ * is in a call. */
+PENSTOCK_API int penstock_worker_stop(penstock_worker* worker);
 
 PENSTOCK_API int penstock_worker_rank(const penstock_worker* worker, uint32_t* rank);
 PENSTOCK_API int penstock_worker_count(const penstock_worker* worker, uint32_t* workers);

@@ -29,8 +29,18 @@ int penstock_worker_start(const penstock_options* options, penstock_worker** wor
 
 void penstock_worker_destroy(penstock_worker* worker) {
   if (worker == nullptr) return;
-  worker->node.reset();  // before the memory that it may still write to
+  worker->node->stop();
+  worker->memory.clear();  // after who may still write to it, before the device that it is of
   delete worker;
+}
+
+int penstock_worker_stop(penstock_worker* worker) {
+  return guarded([&]() -> Status {
+    if (worker == nullptr) return null_argument("worker");
+    worker->node->stop();
+    worker->stopped = true;
+    return {};
+  });
 }
 
 int penstock_worker_rank(const penstock_worker* worker, uint32_t* rank) {
@@ -71,7 +81,8 @@ int penstock_worker_allocate(penstock_worker* worker, size_t bytes, void** memor
 }
 
 int penstock_worker_free(penstock_worker* worker, void* memory) {
-  return on_worker(worker, [&](penstock::Worker&) -> Status {
+  return guarded([&]() -> Status {
+    if (worker == nullptr) return null_argument("worker");
     const std::lock_guard lock(worker->mutex);
     if (worker->memory.erase(memory) == 0)
       return {Code::kNotFound, "this memory is not from penstock_worker_allocate()"};

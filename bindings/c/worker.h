@@ -17,7 +17,8 @@
 struct penstock_worker {
   penstock::Requests requests;  // outlives the node
   std::unique_ptr<penstock::WorkerNode> node;
-  std::mutex mutex;  // of what follows
+  bool stopped = false;  // and node has no worker any more
+  std::mutex mutex;      // of what follows
   std::map<void*, std::shared_ptr<const penstock::MemoryRegion>> memory;
   std::set<std::string> counter_names;  // lent to the caller
 
@@ -31,6 +32,7 @@ template <class Handle, class Body>
 int on_worker(Handle* handle, const Body& body) {
   return guarded([&]() -> Status {
     if (handle == nullptr) return null_argument("worker");
+    if (handle->stopped) return {Code::kCancelled, "this worker has been stopped"};
     return body(handle->worker());
   });
 }

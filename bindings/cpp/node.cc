@@ -110,8 +110,13 @@ std::string node_name() {
 // ---- worker -------------------------------------------------------------------------------------
 
 WorkerNode::WorkerNode() = default;
-WorkerNode::~WorkerNode() {
-  if (parts_) parts_->stop_threads();
+WorkerNode::~WorkerNode() { stop(); }
+
+void WorkerNode::stop() {
+  if (!parts_) return;
+  parts_->stop_threads();
+  worker_.reset();
+  parts_->hub.reset();
 }
 
 std::vector<Counter> WorkerNode::counters() const {

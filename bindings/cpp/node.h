@@ -61,6 +61,9 @@ class WorkerNode {
   static Result<std::unique_ptr<WorkerNode>> start(const NodeOptions& options);
   ~WorkerNode();  // without leave() before, the others take this for a death
   Worker& worker() { return *worker_; }
+  // Ends threads and connections, once, and with them worker(). Memory that came from its
+  // allocate() stays valid as long as the node.
+  void stop();
   // Of its data, by rail: Device::counters(); "engine.not_finite": Worker::not_finite().
   std::vector<Counter> counters() const;
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong: one exception per status of the C ABI, each with the peer it names."""
 import enum
+import re
 
 
 class Status(enum.IntEnum):
@@ -123,6 +124,13 @@ _BY_STATUS = {kind.status: kind for kind in (
     NotFinite)}
 
 
+# How sentences name a process of the job, when the C ABI does not name it apart from them.
+_PROCESS = re.compile(r"(?:(?:worker|server) \d+|scheduler) \([^()]+:\d+\)")
+
+
 def from_status(status, sentence, peer):
     """The exception for a status of the C ABI; called by _penstock."""
+    if not peer:
+        named = _PROCESS.search(sentence)
+        peer = named.group(0) if named else ""
     return _BY_STATUS.get(status, Error)(sentence, peer)

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/python/src/worker.h"
 
+#include <mutex>
+
 #include "bindings/python/src/answer.h"
 #include "bindings/python/src/error.h"
 #include "bindings/python/src/wait.h"
@@ -36,13 +38,26 @@ Declared declared_from(const py::tuple& given) {
 }  // namespace
 
 WorkerHandle::~WorkerHandle() {
-  const py::gil_scoped_release released;  // ends threads; the loans go afterwards, with the GIL
+  const py::gil_scoped_release released;
   penstock_worker_destroy(worker);
+}
+
+void WorkerHandle::stop() {
+  {
+    const py::gil_scoped_release released;
+    const std::unique_lock alone(stopping);
+    (void)penstock_worker_stop(worker);
+  }
+  tensors.clear();
+  requests.clear();
 }
 
 Memory::Memory(std::shared_ptr<WorkerHandle> of, std::size_t size)
     : handle(std::move(of)), bytes(size) {
-  without_gil([&] { return penstock_worker_allocate(handle->worker, bytes, &data); });
+  without_gil([&] {
+    const std::shared_lock lock(handle->stopping);
+    return penstock_worker_allocate(handle->worker, bytes, &data);
+  });
 }
 
 Memory::~Memory() {
@@ -55,88 +70,93 @@ Worker::Worker(const py::kwargs& given)
   without_gil([&] { return penstock_worker_start(options_.get(), &handle_->worker); });
 }
 
-penstock_worker* Worker::get() const {
-  if (!handle_) raise(PENSTOCK_INVALID_ARGUMENT, "this worker is closed");
-  return handle_->worker;
+std::shared_ptr<WorkerHandle> Worker::open() const {
+  if (!handle_) raise(PENSTOCK_CANCELLED, "this worker is closed");
+  return handle_;
+}
+
+template <class Body>
+void Worker::call(const Body& body) const {
+  const std::shared_ptr<WorkerHandle> handle = open();
+  without_gil([&] {
+    const std::shared_lock lock(handle->stopping);
+    return body(handle->worker);
+  });
 }
 
 std::uint32_t Worker::rank() const {
   std::uint32_t number = 0;
-  check(penstock_worker_rank(get(), &number));
+  call([&](penstock_worker* worker) { return penstock_worker_rank(worker, &number); });
   return number;
 }
 
 std::uint32_t Worker::workers() const {
   std::uint32_t number = 0;
-  check(penstock_worker_count(get(), &number));
+  call([&](penstock_worker* worker) { return penstock_worker_count(worker, &number); });
   return number;
 }
 
 std::uint32_t Worker::servers() const {
   std::uint32_t number = 0;
-  check(penstock_server_count(get(), &number));
+  call([&](penstock_worker* worker) { return penstock_server_count(worker, &number); });
   return number;
 }
 
 void Worker::declare(const py::iterable& tensors) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
+  const std::shared_ptr<WorkerHandle> handle = open();
   std::vector<Declared> declared;
   for (const py::handle tensor : tensors)
     declared.push_back(declared_from(py::tuple(py::reinterpret_borrow<py::object>(tensor))));
   std::vector<penstock_tensor*> batch;
   for (const Declared& one : declared) batch.push_back(one.tensor.get());
-  without_gil([&] { return penstock_worker_declare(worker, batch.data(), batch.size()); });
+  call([&](penstock_worker* worker) {
+    return penstock_worker_declare(worker, batch.data(), batch.size());
+  });
   for (Declared& one : declared) handle->tensors[one.key] = std::move(one.loans);
 }
 
 void Worker::remove(const std::vector<std::uint64_t>& keys) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  without_gil([&] { return penstock_worker_remove(worker, keys.data(), keys.size()); });
+  const std::shared_ptr<WorkerHandle> handle = open();
+  call([&](penstock_worker* worker) {
+    return penstock_worker_remove(worker, keys.data(), keys.size());
+  });
   for (const std::uint64_t key : keys) handle->tensors.erase(key);
 }
 
 void Worker::barrier() {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  without_gil([&] { return penstock_worker_barrier(worker); });
+  call([](penstock_worker* worker) { return penstock_worker_barrier(worker); });
 }
 
 std::unique_ptr<Memory> Worker::allocate(std::size_t bytes) {
-  (void)get();
-  return std::make_unique<Memory>(handle_, bytes);
+  return std::make_unique<Memory>(open(), bytes);
 }
 
 void Worker::push_pull(std::uint64_t key, std::uint64_t round) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  without_gil([&] { return penstock_worker_push_pull(worker, key, round); });
+  call([&](penstock_worker* worker) { return penstock_worker_push_pull(worker, key, round); });
 }
 
 void Worker::pull(std::uint64_t key, std::uint64_t round) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  without_gil([&] { return penstock_worker_pull(worker, key, round); });
+  call([&](penstock_worker* worker) { return penstock_worker_pull(worker, key, round); });
 }
 
 void Worker::wait(std::uint64_t key, std::uint64_t round, std::optional<double> timeout_s) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()),
-                 [&](std::int64_t ms) { return penstock_worker_wait(worker, key, round, ms); });
+  const std::shared_ptr<WorkerHandle> handle = open();
+  wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()), [&](std::int64_t ms) {
+    const std::shared_lock lock(handle->stopping);
+    return penstock_worker_wait(handle->worker, key, round, ms);
+  });
 }
 
 bool Worker::test(std::uint64_t key, std::uint64_t round) {
   int finished = 0;
-  check(penstock_worker_test(get(), key, round, &finished));
+  call(
+      [&](penstock_worker* worker) { return penstock_worker_test(worker, key, round, &finished); });
   return finished != 0;
 }
 
 std::uint64_t Worker::request(std::uint32_t server, std::uint32_t channel, const py::bytes& head,
                               const py::sequence& arrays, const py::sequence& places) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
+  const std::shared_ptr<WorkerHandle> handle = open();
   std::vector<Loan> loans;
   std::vector<penstock_array> lent;
   std::vector<penstock_place> landing;
@@ -150,7 +170,7 @@ std::uint64_t Worker::request(std::uint32_t server, std::uint32_t channel, const
   }
   const auto bytes = static_cast<std::string_view>(head);
   std::uint64_t number = 0;
-  without_gil([&] {
+  call([&](penstock_worker* worker) {
     return penstock_worker_request(worker, server, channel, {bytes.data(), bytes.size()},
                                    lent.data(), lent.size(), landing.data(), landing.size(),
                                    &number);
@@ -160,13 +180,13 @@ std::uint64_t Worker::request(std::uint32_t server, std::uint32_t channel, const
 }
 
 std::unique_ptr<Answer> Worker::answer(std::uint64_t number, std::optional<double> timeout_s) {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
+  const std::shared_ptr<WorkerHandle> handle = open();
   penstock_answer* taken = nullptr;
   // What is lent to a request that failed stays lent until the worker's end: its lanes may still
   // hold it.
   wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()), [&](std::int64_t ms) {
-    return penstock_worker_answer(worker, number, ms, &taken);
+    const std::shared_lock lock(handle->stopping);
+    return penstock_worker_answer(handle->worker, number, ms, &taken);
   });
   auto answer = std::make_unique<Answer>(handle, taken);
   const auto lent = handle->requests.find(number);
@@ -178,19 +198,28 @@ std::unique_ptr<Answer> Worker::answer(std::uint64_t number, std::optional<doubl
 }
 
 py::dict Worker::counters() {
+  const std::shared_ptr<WorkerHandle> handle = open();  // the names are its
   std::size_t count = 0;
-  check(penstock_worker_counters(get(), nullptr, 0, &count));
+  call([&](penstock_worker* worker) {
+    return penstock_worker_counters(worker, nullptr, 0, &count);
+  });
   std::vector<penstock_counter> values(count);
-  check(penstock_worker_counters(get(), values.data(), values.size(), &count));
+  call([&](penstock_worker* worker) {
+    return penstock_worker_counters(worker, values.data(), values.size(), &count);
+  });
   py::dict all;
   for (const penstock_counter& value : values) all[value.name] = value.value;
   return all;
 }
 
 void Worker::leave() {
-  penstock_worker* const worker = get();
-  const std::shared_ptr<WorkerHandle> handle = handle_;
-  without_gil([&] { return penstock_worker_leave(worker); });
+  call([](penstock_worker* worker) { return penstock_worker_leave(worker); });
+}
+
+void Worker::close() {
+  const std::shared_ptr<WorkerHandle> handle = std::move(handle_);
+  handle_ = nullptr;
+  if (handle) handle->stop();
 }
 
 }  // namespace penstock::python

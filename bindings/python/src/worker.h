@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,11 @@ struct WorkerHandle {
   WorkerHandle(const WorkerHandle&) = delete;
   WorkerHandle& operator=(const WorkerHandle&) = delete;
 
+  // Ends its threads and connections and gives back what was lent; with the GIL.
+  void stop();
+
   penstock_worker* worker = nullptr;
+  std::shared_mutex stopping;  // held shared during calls, without the GIL
   // Under the GIL: by key, its gradients and parameters; by request, what is on its way.
   std::map<std::uint64_t, std::vector<Loan>> tensors;
   std::map<std::uint64_t, std::vector<Loan>> requests;
@@ -69,11 +74,18 @@ class Worker {
 
   pybind11::dict counters();
   void leave();
-  void close() { handle_.reset(); }
+  ~Worker() { close(); }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void close();
   bool closed() const { return !handle_; }
 
  private:
-  penstock_worker* get() const;  // raises when closed
+  std::shared_ptr<WorkerHandle> open() const;  // raises when closed
+  // Runs body(worker), which returns a penstock_status, without the GIL.
+  template <class Body>
+  void call(const Body& body) const;
 
   Options options_;
   std::shared_ptr<WorkerHandle> handle_;

@@ -8,6 +8,7 @@
 CPU tensors. Options of the C ABI may be given as a dictionary: pg_options={"transport": "tcp"}.
 """
 import hashlib
+import inspect
 
 import torch.distributed as dist
 
@@ -34,7 +35,8 @@ def create(given, pg_options=None):
 
 
 def register():
-    devices = {"devices": ["cpu"]} if hasattr(dist.Backend, "default_device_backend_map") else {}
+    known = inspect.signature(dist.Backend.register_backend).parameters
+    devices = {"devices": ["cpu"]} if "devices" in known else {}  # from 2.1
     dist.Backend.register_backend(NAME, create, extended_api=True, **devices)
 
 

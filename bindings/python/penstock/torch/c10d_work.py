@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import torch
-from torch.distributed import Work
+from torch._C._distributed_c10d import Work
 
 # Signals are seen between pieces of this length, where a wait is not Python's own.
 PIECE_MS = 100
