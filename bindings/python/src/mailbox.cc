@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/python/src/mailbox.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -109,6 +111,8 @@ void Receive::release() {
 // ---- start and end ------------------------------------------------------------------------------
 
 void Mailbox::destroy() {
+  if (worker_ == nullptr && server_ == nullptr && scheduler_ == nullptr) return;
+  if (::getpid() != process_) return;  // a fork has none of the threads
   drop_everything();
   const std::unique_lock alone(nodes_);
   {
@@ -122,6 +126,7 @@ void Mailbox::destroy() {
 }
 
 std::string Mailbox::host(const Options& given) {
+  process_ = ::getpid();
   const OptionsHandle handle(given);
   check(penstock_scheduler_start(handle.options, &scheduler_));
   return penstock_scheduler_address(scheduler_);
@@ -129,6 +134,7 @@ std::string Mailbox::host(const Options& given) {
 
 void Mailbox::join(const Options& given, std::uint32_t rank, std::uint32_t size) {
   const OptionsHandle handle(given);
+  process_ = ::getpid();
   rank_ = rank;
   size_ = size;
   check(penstock_options_set(handle.options, "rank", std::to_string(rank).c_str()));
@@ -231,8 +237,7 @@ bool Mailbox::sent(std::uint64_t number, std::int64_t timeout_ms) {
 // ---- receive ------------------------------------------------------------------------------------
 
 std::unique_ptr<Receive> Mailbox::receive(const std::set<std::uint32_t>& sources,
-                                          const std::string& tag, void* memory,
-                                          std::size_t bytes) {
+                                          const std::string& tag, void* memory, std::size_t bytes) {
   std::unique_ptr<Receive> receive(new Receive(*this));
   receive->tag_ = tag;
   receive->sources_ = sources;

@@ -124,6 +124,7 @@ class Mailbox {
   penstock_scheduler* scheduler_ = nullptr;
   penstock_server* server_ = nullptr;
   penstock_worker* worker_ = nullptr;
+  int process_ = 0;
   std::uint32_t rank_ = 0;
   std::uint32_t size_ = 0;
 

@@ -46,9 +46,8 @@ void bind_mailbox(py::module_& module) {
       .def(
           "receive",
           [](Mailbox& self, const std::set<std::uint32_t>& sources, const std::string& tag,
-             std::uintptr_t address, std::size_t bytes) {
-            return self.receive(sources, tag, pointer(address), bytes);
-          },
+             std::uintptr_t address,
+             std::size_t bytes) { return self.receive(sources, tag, pointer(address), bytes); },
           py::arg("sources"), py::arg("tag"), py::arg("address") = 0, py::arg("bytes") = 0,
           py::keep_alive<0, 1>(), unlocked())
       .def("leave", &Mailbox::leave, unlocked())

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 penstock_python_test(c10d_process_test)
 penstock_python_test(c10d_test)
+set_tests_properties(bindings/python/c10d_process_test PROPERTIES TIMEOUT 300)  # imports torch 16 times
 
 # PyTorch's own suite of a backend, on ours. Left out with -LE pytorch; 77: there is no torch, or not
 # the one that the lists are of.

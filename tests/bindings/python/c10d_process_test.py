@@ -13,7 +13,7 @@ if importlib.util.find_spec("torch") is None:
     raise unittest.SkipTest("no torch; install python3-torch")
 
 SCRIPT = pathlib.Path(__file__).with_name("c10d_rank.py")
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 class Processes(unittest.TestCase):
@@ -54,6 +54,9 @@ class Processes(unittest.TestCase):
 
     def test_a_group_may_be_made_again(self):
         self.assertEqual(self.run_ranks("again", 2), [["3", "3", "3"]] * 2)
+
+    def test_a_forked_child_may_end_its_copy(self):
+        self.assertEqual(self.run_ranks("forks", 2), [["5 3"]] * 2)
 
     def test_the_others_go_on_when_rank_0_is_done(self):
         self.assertEqual(self.run_ranks("early", 3), [[], ["1"], ["1"]])

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 """One process of c10d_process_test.py: c10d_rank.py <scenario> <rank> <ranks> <folder>."""
+import gc
 import hashlib
 import os
 import signal
@@ -79,6 +80,17 @@ def again():
         initialize(again=i // 2)  # twice with one store
         print(total())
         dist.destroy_process_group()
+
+
+def forks():
+    """As torch's data loaders do."""
+    initialize()
+    child = os.fork()
+    if child == 0:
+        dist.destroy_process_group()
+        gc.collect()
+        sys.exit(5)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), total())
 
 
 def early():

@@ -230,6 +230,13 @@ class Movements(Groups):
             groups[1].recv([place], 0, 0).wait()
             self.assertTrue(torch.equal(place, torch.full((30_000,), float(i))))
 
+    def test_works_nobody_asks_about_are_let_go(self):
+        group = self.groups([0])[0]
+        for _ in range(3000):
+            group.barrier()
+        self.assertLess(len(group._kept), 3000)
+        group.barrier().wait()
+
     def test_futures(self):
         groups = self.groups()
 

@@ -140,9 +140,8 @@ TEST_F(MailboxGroup, CallsUnderWayEndWhenTheNodesDo) {
   start(2);
   const auto number = mailboxes[0]->send(1, "t", "", "a", 1);
   const auto waiting = mailboxes[0]->receive({1}, "never", nullptr, 0);
-  std::thread sender([&] {
-    EXPECT_THROW((void)mailboxes[0]->sent(number, kSoonMs), MailboxError);
-  });
+  std::thread sender(
+      [&] { EXPECT_THROW((void)mailboxes[0]->sent(number, kSoonMs), MailboxError); });
   std::thread receiver([&] { EXPECT_THROW(waiting->wait(kSoonMs), MailboxError); });
   mailboxes[0]->destroy();
   sender.join();

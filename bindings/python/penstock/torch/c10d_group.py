@@ -5,9 +5,9 @@
 Collective operations run one after another on the group's thread, in the order in which they were
 called; sends and receives run beside them.
 """
-import collections
 import queue
 import struct
+import threading
 from datetime import timedelta
 
 import torch
@@ -62,7 +62,8 @@ class ProcessGroup(dist.ProcessGroup):
         self._members = members  # their ranks in the job
         self._timeout_s = timeout_s
         self._sequence = 0
-        self._kept = collections.OrderedDict()
+        self._kept = {}
+        self._kept_lock = threading.Lock()
         self._tasks = queue.SimpleQueue()
         job.serve(self, self._tasks)
 
@@ -80,17 +81,19 @@ class ProcessGroup(dist.ProcessGroup):
     # ---- running operations
 
     def _keep(self, work):
-        self._kept[id(work)] = work
         work._on_use = self._let_go
-        while len(self._kept) > _MAX_KEPT:
-            oldest = next(iter(self._kept.values()))
-            if not oldest.is_completed():
-                break
-            self._let_go(oldest)
+        with self._kept_lock:
+            self._kept[id(work)] = work
+            while len(self._kept) > _MAX_KEPT:
+                oldest = next(iter(self._kept.values()))
+                if not oldest.is_completed():
+                    break
+                del self._kept[id(oldest)]
         return work
 
     def _let_go(self, work):
-        self._kept.pop(id(work), None)
+        with self._kept_lock:
+            self._kept.pop(id(work), None)
 
     def _seconds(self, options):
         timeout = getattr(options, "timeout", _UNSET)
