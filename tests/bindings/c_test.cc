@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <limits>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "bindings/c/penstock.h"
@@ -162,7 +164,9 @@ struct CJob {
     EXPECT_EQ(penstock_worker_start(options, &worker), PENSTOCK_OK) << penstock_last_error();
   }
   ~CJob() {
-    EXPECT_EQ(penstock_worker_leave(worker), PENSTOCK_OK) << penstock_last_error();
+    if (worker != nullptr) {
+      EXPECT_EQ(penstock_worker_leave(worker), PENSTOCK_OK) << penstock_last_error();
+    }
     EXPECT_EQ(penstock_server_wait(server, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK)
         << penstock_last_error();
     EXPECT_EQ(penstock_scheduler_wait(scheduler, PENSTOCK_DEFAULT_TIMEOUT), PENSTOCK_OK)
@@ -210,6 +214,22 @@ TEST(CAbi, RoundsRunAndAreWaitedForByDeadline) {
   ASSERT_EQ(penstock_worker_allocate(job.worker, 10'000, &memory), PENSTOCK_OK);
   EXPECT_EQ(penstock_worker_free(job.worker, memory), PENSTOCK_OK);
   EXPECT_EQ(penstock_worker_free(job.worker, memory), PENSTOCK_NOT_FOUND);
+}
+
+TEST(CAbi, MemoryOutlivesAWorkerThatWasStopped) {
+  CJob job;
+  penstock_worker* const stopped = std::exchange(job.worker, nullptr);
+  void* memory = nullptr;
+  void* forgotten = nullptr;
+  ASSERT_EQ(penstock_worker_allocate(stopped, 10'000, &memory), PENSTOCK_OK);
+  ASSERT_EQ(penstock_worker_allocate(stopped, 10'000, &forgotten), PENSTOCK_OK);
+  ASSERT_EQ(penstock_worker_leave(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_stop(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_stop(stopped), PENSTOCK_OK);
+  EXPECT_EQ(penstock_worker_barrier(stopped), PENSTOCK_CANCELLED);
+  std::memset(memory, 1, 10'000);
+  EXPECT_EQ(penstock_worker_free(stopped, memory), PENSTOCK_OK);
+  penstock_worker_destroy(stopped);  // with what is left
 }
 
 // Doubles the floats of the first array; "no" is refused, "mine" answered with the request's own.

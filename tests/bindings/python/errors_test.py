@@ -80,8 +80,8 @@ class Errors(unittest.TestCase):
             worker.barrier()
             if worker.rank == 1:
                 raise ZeroDivisionError("a bug of the user's")  # the with block ends without leave()
-            worker.push_pull(1, 1)
             with self.assertRaisesRegex(errors.PeerLost, "worker 1") as caught:
+                worker.push_pull(1, 1)  # the death may be known already
                 worker.wait(1, 1)
             named.append(caught.exception.peer)
             raise caught.exception
