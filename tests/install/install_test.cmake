@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
-# Run by ctest: WAY (cmake, pkg-config or c), BUILD (the build to install), SOURCE (this folder), WORK
-# (a folder of our own), CXX, GENERATOR.
+# Run by ctest: WAY (cmake, pkg-config, c or python), BUILD (the build to install), SOURCE (this folder), WORK
+# (a folder of our own), CXX, GENERATOR, PYTHON.
 cmake_minimum_required(VERSION 3.25)
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
@@ -28,6 +28,12 @@ if(WAY STREQUAL "cmake")
   run(${CMAKE_COMMAND} -S ${SOURCE}/consumer -B ${WORK}/build -G ${GENERATOR}
       -DCMAKE_CXX_COMPILER=${CXX} -DCMAKE_PREFIX_PATH=${prefix})
   run(${CMAKE_COMMAND} --build ${WORK}/build)
+elseif(WAY STREQUAL "python")
+  # From the installed package alone: Debian's layout, and the library found without help.
+  set(ENV{PYTHONPATH} ${prefix}/lib/python3/dist-packages)
+  set(ENV{PYTHONDONTWRITEBYTECODE} 1)
+  run(${PYTHON} ${SOURCE}/consumer_python/main.py ${prefix} ${SOURCE}/../../pyproject.toml)
+  return()
 elseif(WAY STREQUAL "pkg-config")
   pkg_config(penstock-cpp flags)
   file(MAKE_DIRECTORY ${WORK}/build)

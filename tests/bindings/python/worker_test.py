@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
+import ast
+import pathlib
 import unittest
 
 import numpy
@@ -52,6 +54,24 @@ class Requests(unittest.TestCase):
                 worker.answer(worker.request(0, head=b"wrong"))
 
         job.run(train, handler=handle)
+
+
+class Stubs(unittest.TestCase):
+    def test_name_what_the_module_has_and_all_of_it_is_documented(self):
+        module = penstock._penstock
+        source = pathlib.Path(penstock.__file__).with_name("_penstock.pyi").read_text("utf-8")
+        stubs = {node.name: {member.name for member in node.body} - {"__init__", "__buffer__"}
+                 for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+        classes = {name: kind for name, kind in vars(module).items() if isinstance(kind, type)}
+        self.assertEqual(set(stubs), set(classes))
+        for name, kind in classes.items():
+            self.assertTrue(kind.__doc__, name)
+            members = {member for member in vars(kind)
+                       if not member.startswith("_") or member in ("__enter__", "__exit__", "__len__")}
+            self.assertEqual(stubs[name], members, name)
+            for member in members:
+                if not member.startswith("_"):
+                    self.assertTrue(getattr(kind, member).__doc__, f"{name}.{member}")
 
 
 if __name__ == "__main__":
