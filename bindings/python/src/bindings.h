@@ -11,5 +11,6 @@ namespace penstock::python {
 void bind_worker(pybind11::module_& module);
 void bind_roles(pybind11::module_& module);     // Server, Scheduler
 void bind_requests(pybind11::module_& module);  // Answer, Request
+void bind_mailbox(pybind11::module_& module);   // Mailbox, Receive: for penstock.torch.c10d
 
 }  // namespace penstock::python

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_penstock, module) {
   penstock::python::bind_requests(module);
   penstock::python::bind_roles(module);
   penstock::python::bind_worker(module);
+  penstock::python::bind_mailbox(module);
 }
