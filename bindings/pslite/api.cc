@@ -125,7 +125,5 @@ const char* penstock_ps_register_buffer(penstock_ps_customer* customer, int work
   return nullptr;
 }
 
-void penstock_ps_fatal(const char* what) {
-  Process::get().fatal(Status(penstock::Code::kInvalidArgument, what));
-}
+void penstock_ps_fatal(const char* what) { Process::get().fatal(what); }
 }

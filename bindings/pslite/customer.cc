@@ -324,7 +324,7 @@ void Customer::end(int timestamp, const Status& status) {
     pending_.erase(found);
     if (!status.ok()) failed_[timestamp] = status;
   }
-  if (!status.ok()) process_.fatal(status);
+  if (!status.ok()) process_.fatal(status.to_string());
   changed_.notify_all();
 }
 

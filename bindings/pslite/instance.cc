@@ -42,16 +42,14 @@ void own_small(Message& message) {
 
 // ---- life ---------------------------------------------------------------------------------------
 
-Status Instance::start(const NodeOptions& options, const SchedulerOptions& job,
-                       TimeNs deadline_ns) {
+Status Instance::start(const NodeOptions& options, const SchedulerOptions& job, TimeNs deadline_ns,
+                       const std::function<bool()>& covered) {
   bool told = false;
   while (true) {
     Status started = start_once(options, job, deadline_ns);
     if (started.ok() || !passes(started)) return started;
-    // A worker too many may share a node that is there.
-    if (started.code() == Code::kAlreadyExists && role_ == Role::kWorker && customer_ != 0)
-      return started;
     if (clock_.now_ns() >= deadline_ns) return started;
+    if (started.code() == Code::kAlreadyExists && covered()) return started;
     if (!std::exchange(told, true))
       PENSTOCK_LOG_INFO("ps: a {} tries again to join: {}", role_name(role_), started.to_string());
     std::this_thread::sleep_for(kPause);
@@ -115,6 +113,8 @@ Status Instance::leave(TimeNs timeout_ns) {
 }
 
 void Instance::stop() {
+  if (const std::uint64_t dropped = running() ? resender_.dropped() : 0; dropped != 0)
+    PENSTOCK_LOG_INFO("ps: node {}: {} messages thrown away, as PS_DROP_MSG asks", id(), dropped);
   std::unique_lock lock(mutex_);
   stopped_ = true;
   running_ = false;

@@ -35,7 +35,9 @@ class Instance final : private MessageReceiver, private NoteReceiver {
   ~Instance() { stop(); }
 
   // Blocks until it is in the job (the scheduler: until it listens).
-  Status start(const NodeOptions& options, const SchedulerOptions& job, TimeNs deadline_ns);
+  // Refused because all are here, it tries again (an old job may be ending) unless `covered`.
+  Status start(const NodeOptions& options, const SchedulerOptions& job, TimeNs deadline_ns,
+               const std::function<bool()>& covered);
   // Out of the job in good order; bounded.
   Status leave(TimeNs timeout_ns);
   void stop();

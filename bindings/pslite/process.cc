@@ -5,6 +5,7 @@
 #include "bindings/pslite/process.h"
 
 #include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -35,7 +36,14 @@ Process& Process::get() {
   return *process;
 }
 
-void Process::fatal(const Status& why) {
+// Our lines go to standard error: what such programs print is often read by others.
+Process::Process() {
+  const auto logger = spdlog::default_logger();
+  if (logger != nullptr && logger->name().empty())
+    logger->sinks() = {std::make_shared<spdlog::sinks::stderr_sink_mt>()};
+}
+
+void Process::fatal(const std::string& why) {
   bool throws = false;
   {
     const std::lock_guard lock(mutex_);
@@ -43,7 +51,7 @@ void Process::fatal(const Status& why) {
     throws = settings_.throws || (errors != nullptr && std::strcmp(errors, "throw") == 0);
   }
   if (throws) return;
-  std::fprintf(stderr, "ps: %s\n", why.to_string().c_str());
+  std::fprintf(stderr, "ps: %s\n", why.c_str());
   std::abort();
 }
 
@@ -360,7 +368,7 @@ void Process::lost(const Status& why) {
     const std::shared_lock lock(customers_mutex_);
     for (Customer* const customer : customers_) waited |= !customer->idle();
   }
-  if (waited) fatal(why);
+  if (waited) fatal(why.to_string());
   const std::shared_lock lock(customers_mutex_);
   for (Customer* const customer : customers_) (void)customer->fail(why);
 }

@@ -33,7 +33,7 @@ class Process final : private Postbox {
   Status barrier(int office, int instance, int customer, int group);
   std::vector<int> dead_nodes();
   // Ends the process with a sentence, unless the program wants exceptions.
-  void fatal(const Status& why);
+  void fatal(const std::string& why);
 
   // ---- for customers ----
   Status add(Customer& customer);
@@ -44,6 +44,8 @@ class Process final : private Postbox {
   void refuse(const Address& address, const Message& request, const Status& why);
 
  private:
+  Process();
+
   struct Ticket {
     bool done = false;
   };
@@ -62,6 +64,7 @@ class Process final : private Postbox {
   Status wait_until_running();
   Status wait_for_hellos();
   std::shared_ptr<Instance> make_instance(Role role, int index, int customer);
+  void stop_instances();
   void tear_down();
   void drain();
   void watch();

@@ -60,16 +60,19 @@ Status Process::start_first(int customer, std::optional<Part> part, int rank) {
     }
     started = start_instances(customer, rank);
   }
-  const std::lock_guard lock(mutex_);
-  if (started.ok()) {
-    stage_ = Stage::kRunning;
-    ::setenv("DMLC_RANK", std::to_string(rank_of(instances_.front()->id())).c_str(), 1);
-  } else {
+  if (!started.ok()) {
+    stop_instances();
+    const std::lock_guard lock(mutex_);
     stage_ = Stage::kIdle;
     failure_ = started;
+    changed_.notify_all();
+    return started;
   }
+  const std::lock_guard lock(mutex_);
+  stage_ = Stage::kRunning;
+  ::setenv("DMLC_RANK", std::to_string(rank_of(instances_.front()->id())).c_str(), 1);
   changed_.notify_all();
-  return started;
+  return {};
 }
 
 Status Process::start_instances(int customer, int rank) {
@@ -113,14 +116,7 @@ Status Process::start_more(int customer) {
     if (stage_ == Stage::kStarting && worker && !known && !instances_.empty())
       mine = make_instance(Role::kWorker, 0, customer);
   }
-  if (mine != nullptr) {
-    const Status joined = run(mine, -1);
-    if (!joined.ok()) {
-      const std::lock_guard lock(mutex_);
-      std::erase(instances_, mine);
-      if (joined.code() != Code::kAlreadyExists) return joined;
-    }
-  }
+  if (mine != nullptr) PENSTOCK_RETURN_IF_ERROR(run(mine, -1));
   return wait_until_running();
 }
 
@@ -149,9 +145,22 @@ Status Process::run(const std::shared_ptr<Instance>& instance, int rank) {
   SchedulerOptions job;
   job.workers = settings_.worker_slots();
   job.servers = settings_.server_slots();
-  const TimeNs deadline_ns = clock_.now_ns() + settings_.start_ns;
-  PENSTOCK_RETURN_IF_ERROR(instance->start(node_options(instance->role(), rank), job, deadline_ns));
-  if (instance->role() == Role::kScheduler) return {};
+  // A worker too many shares the node of another customer of this process.
+  const auto covered = [&] {
+    const auto all = instances();
+    return std::any_of(all.begin(), all.end(), [&](const auto& each) {
+      return each->role() == instance->role() && each->index() == instance->index() &&
+             each->running();
+    });
+  };
+  const Status started = instance->start(node_options(instance->role(), rank), job,
+                                         clock_.now_ns() + settings_.start_ns, covered);
+  if (started.code() == Code::kAlreadyExists && covered()) {
+    const std::lock_guard lock(mutex_);
+    std::erase(instances_, instance);
+    return {};
+  }
+  if (!started.ok() || instance->role() == Role::kScheduler) return started;
   return instance->send(make(Kind::kHello, kSchedulerId));
 }
 
@@ -228,30 +237,33 @@ void Process::drain() {
       const std::shared_lock lock(customers_mutex_);
       for (Customer* const customer : customers_) idle &= customer->idle();
     }
-    const std::lock_guard lock(mutex_);
-    if (idle || failure_) return;
+    {
+      const std::lock_guard lock(mutex_);
+      if (idle || failure_) return;
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
-void Process::tear_down() {
+void Process::stop_instances() {
   {
     const std::lock_guard lock(mutex_);
     watching_ = false;
     changed_.notify_all();
   }
-  watcher_.join();
+  if (watcher_.joinable()) watcher_.join();
   std::vector<std::shared_ptr<Instance>> ending;
   {
     const std::lock_guard lock(mutex_);
     ending.swap(instances_);
   }
   for (const auto& instance : ending) instance->stop();
-  {
-    const std::unique_lock lock(customers_mutex_);
-    parked_.clear();
-  }
-  ending.clear();
+  const std::unique_lock lock(customers_mutex_);
+  parked_.clear();
+}
+
+void Process::tear_down() {
+  stop_instances();
   std::vector<std::function<void()>> exits;
   {
     const std::lock_guard lock(mutex_);

@@ -224,32 +224,49 @@ class KVServer : public SimpleApp {
   std::map<std::pair<int, Key>, SArray<Val>> buffers_;
 };
 
-// Adds what is pushed, key by key, and gives back the sums. Values of a key have one length.
+// Adds what is pushed, key by key, and gives back the sums. A key has as many values as it got.
 template <typename Val>
 struct KVServerDefaultHandle {
   void operator()(const KVMeta& req_meta, const KVPairs<Val>& req_data, KVServer<Val>* server) {
     const size_t keys = req_data.keys.size();
     KVPairs<Val> answer;
+    if (req_meta.pull) {
+      answer.keys = req_data.keys;
+      answer.vals.reserve(keys);
+    }
+    bool single = true;
     size_t at = 0;
     for (size_t i = 0; i < keys; ++i) {
-      std::vector<Val>& stored = store[req_data.keys[i]];
-      if (req_meta.push) {
-        const size_t length = req_data.lens.empty() ? req_data.vals.size() / keys
-                                                    : static_cast<size_t>(req_data.lens[i]);
-        if (stored.size() < length) stored.resize(length);
-        for (size_t j = 0; j < length; ++j) stored[j] += req_data.vals[at + j];
-        at += length;
-      } else if (stored.empty()) {
-        stored.resize(1);
-      }
+      const Key key = req_data.keys[i];
+      size_t pushed = 0;
+      if (req_meta.push)
+        pushed = req_data.lens.empty() ? req_data.vals.size() / keys
+                                       : static_cast<size_t>(req_data.lens[i]);
+      Val& first = store[key];
+      if (pushed != 0) first += req_data.vals[at];
+      std::vector<Val>* const more = pushed > 1 ? &rest[key] : FindRest(key);
+      if (more != nullptr && more->size() + 1 < pushed) more->resize(pushed - 1);
+      for (size_t j = 1; j < pushed; ++j) (*more)[j - 1] += req_data.vals[at + j];
+      at += pushed;
       if (!req_meta.pull) continue;
-      for (const Val& value : stored) answer.vals.push_back(value);
-      answer.lens.push_back(static_cast<int>(stored.size()));
+      answer.vals.push_back(first);
+      if (more != nullptr)
+        for (const Val& value : *more) answer.vals.push_back(value);
+      answer.lens.push_back(static_cast<int>(more != nullptr ? more->size() + 1 : 1));
+      single = single && more == nullptr;
     }
-    if (req_meta.pull) answer.keys = req_data.keys;
+    if (single && req_data.lens.empty()) answer.lens.clear();
     server->Response(req_meta, answer);
   }
-  std::unordered_map<Key, std::vector<Val>> store;
+  std::unordered_map<Key, Val> store;              // the first value of a key
+  std::unordered_map<Key, std::vector<Val>> rest;  // the others
+
+ private:
+  std::vector<Val>* FindRest(Key key) {
+    if (rest.empty()) return nullptr;
+    const auto found = rest.find(key);
+    return found != rest.end() ? &found->second : nullptr;
+  }
 };
 
 }  // namespace ps
