@@ -23,7 +23,7 @@ class NoteReceiver {
   // On the node's control loop: be quick, hand over. `from` is what the scheduler knows, not what
   // the sender says. The scheduler's rank is 0.
   virtual void on_note(Role from, Rank rank, std::span<const std::uint8_t> body) = 0;
-  // A node left (reason OK) or was lost. Not told of itself.
+  // A node left (reason OK) or was lost. Nodes other than the scheduler hear of its loss only.
   virtual void on_gone(Role role, Rank rank, const Status& reason) {
     (void)role, (void)rank, (void)reason;
   }

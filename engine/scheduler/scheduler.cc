@@ -346,6 +346,7 @@ void Scheduler::stop(const Status& reason) {
   outcome_ = reason;
   join_deadline_ns_ = kNever;
   stop_deadline_ns_ = clock_.now_ns() + links_.detect_ns();
+  for (Note& note : notes_.take()) pass_on(Role::kScheduler, 0, std::move(note));
   for (const auto& node : nodes_) {
     if (node->gone) continue;
     wire::StopT message;

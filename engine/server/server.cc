@@ -142,6 +142,9 @@ void Server::on_link_down(ChannelId link, const Status& reason) {
     if (!joined_) return finish(reason);
     PENSTOCK_LOG_WARN("server {}: the scheduler is gone, rounds go on: {}", self_.rank,
                       reason.to_string());
+    if (options_.notes != nullptr)
+      options_.notes->on_gone(Role::kScheduler, 0,
+                              {Code::kPeerLost, "the scheduler is lost: " + reason.to_string()});
     if (live_workers() == 0) finish({});
     return;
   }

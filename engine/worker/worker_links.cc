@@ -64,6 +64,7 @@ void Worker::on_link_down(ChannelId link, const Status& reason) {
     const Status lost = Status(Code::kPeerLost, "the scheduler is lost: " + reason.to_string())
                             .with_peer(options_.scheduler_address);
     PENSTOCK_LOG_WARN("worker {}: {}", self_.rank, lost.to_string());
+    if (options_.notes != nullptr) options_.notes->on_gone(Role::kScheduler, 0, lost);
     std::vector<std::uint64_t> sequences;
     for (auto& [sequence, call] : running_) {
       if (call.order == 0 && call.lanes_missing == 0) sequences.push_back(sequence);
