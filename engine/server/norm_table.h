@@ -42,9 +42,9 @@ struct NormTable {
   bool open = false;  // a round is under way: this one
   Round round = 0;
   std::uint64_t earlier_steps = 0;  // as the key's
-  std::uint32_t next = 0;        // slices through the pass
-  NormTable* behind = nullptr;   // in the updater's queue
-  LaneTables* tables = nullptr;  // whose slices these are, where a GPU has them
+  std::uint32_t next = 0;           // slices through the pass
+  NormTable* behind = nullptr;      // in the updater's queue
+  LaneTables* tables = nullptr;     // whose slices these are, where a GPU has them
 };
 
 // Lane → control loop: its `parts` of this stage are there.
