@@ -50,6 +50,7 @@ void WorkerHandle::stop() {
   }
   tensors.clear();
   requests.clear();
+  abandoned.clear();
 }
 
 Memory::Memory(std::shared_ptr<WorkerHandle> of, std::size_t size)

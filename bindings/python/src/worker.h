@@ -33,6 +33,7 @@ struct WorkerHandle {
   // Under the GIL: by key, its gradients and parameters; by request, what is on its way.
   std::map<std::uint64_t, std::vector<Loan>> tensors;
   std::map<std::uint64_t, std::vector<Loan>> requests;
+  std::vector<Loan> abandoned;  // by calls that failed
 };
 
 // Memory from penstock_worker_allocate(), a writable buffer of bytes.
@@ -71,6 +72,16 @@ class Worker {
   std::uint64_t request(std::uint32_t server, std::uint32_t channel, const pybind11::bytes& head,
                         const pybind11::sequence& arrays, const pybind11::sequence& places);
   std::unique_ptr<Answer> answer(std::uint64_t number, std::optional<double> timeout_s);
+
+  // (steps, [(dtype, bytearray)]).
+  pybind11::tuple read_state(std::uint64_t key, std::optional<double> timeout_s);
+  void write_state(std::uint64_t key, std::uint64_t steps, const pybind11::sequence& planes,
+                   std::optional<double> timeout_s);
+  void publish(const std::string& name, std::uint64_t version, const pybind11::object& tensor,
+               std::optional<double> timeout_s);
+  std::uint64_t fetch(const std::string& name, const pybind11::object& into, std::uint64_t version,
+                      std::optional<double> timeout_s);
+  void withdraw(const std::string& name, std::optional<double> timeout_s);
 
   pybind11::dict counters();
   void leave();

@@ -54,6 +54,29 @@ void bind_rounds(py::class_<Worker>& worker) {
       .def("test", &Worker::test, py::arg("key"), py::arg("round"), "True when the round is over.");
 }
 
+void bind_kept(py::class_<Worker>& worker) {
+  worker
+      .def("read_state", &Worker::read_state, py::arg("key"), py::arg("timeout_s") = py::none(),
+           "What the servers keep of a key: (steps, planes). steps: those the optimizer has made; "
+           "planes:\n(\"float32\" or \"bfloat16\", bytearray) of the flattened tensor, the "
+           "parameters in float32 first,\nthen the optimizer's. No round of the key may be "
+           "running on any worker: barrier before.")
+      .def("write_state", &Worker::write_state, py::arg("key"), py::arg("steps"), py::arg("planes"),
+           py::arg("timeout_s") = py::none(),
+           "Puts it back; planes: arrays as read_state() gave them. One worker calls, between two\n"
+           "barriers. The workers' parameter arrays are not touched.")
+      .def("publish", &Worker::publish, py::arg("name"), py::arg("version"), py::arg("tensor"),
+           py::arg("timeout_s") = py::none(),
+           "Leaves a tensor of any shape and dtype at a server for fetch() of any worker, which "
+           "keeps the\nnewest version. Raises Stale when this one or a newer one is there.")
+      .def("fetch", &Worker::fetch, py::arg("name"), py::arg("into"), py::arg("version") = 0,
+           py::arg("timeout_s") = py::none(),
+           "Fills `into` with the newest version, at least `version`, waiting for one; returns "
+           "which.\nRaises Mismatch when it was published with another dtype or shape.")
+      .def("withdraw", &Worker::withdraw, py::arg("name"), py::arg("timeout_s") = py::none(),
+           "Frees what was published. Raises NotFound.");
+}
+
 }  // namespace
 
 void bind_worker(py::module_& module) {
@@ -103,6 +126,7 @@ void bind_worker(py::module_& module) {
       .def("__exit__", [](Worker& self, const py::object& type, const py::object&,
                           const py::object&) { leave_block(self, type); });
   bind_rounds(worker);
+  bind_kept(worker);
 }
 
 }  // namespace penstock::python

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 """DistributedOptimizer used as a torch.optim.Optimizer is, and what it refuses."""
+import io
 import unittest
 
 import torch_missing  # noqa: F401
@@ -302,28 +303,26 @@ class State(unittest.TestCase):
 
         return job.run(train, workers=2)[0]
 
-    def test_of_plain_sgd_goes_on_where_it_was_saved(self):
-        saved = self.train("sgd")
-        self.assertEqual(saved["rounds"], [4] * 4)
-        self.assertEqual(saved["param_groups"][0]["lr"], 0.1)
-        resumed = self.train("sgd", saved, first=4)
-        straight = self.train("sgd", steps=8)
-        for ours, theirs in zip(resumed["parameters"], straight["parameters"]):
-            self.assertTrue(torch.equal(ours, theirs))
+    def test_training_goes_on_where_it_was_saved(self):
+        for name, numbers in (("sgd", {}), ("sgd", {"momentum": 0.9}), ("adamw", {}),
+                              ("adam", {"schedule": "cosine", "period": 10}),
+                              ("adamw", {"state_dtype": "bf16"})):
+            with self.subTest(name, **numbers):
+                file = io.BytesIO()
+                torch.save(self.train(name, **numbers), file)
+                file.seek(0)
+                saved = torch.load(file)
+                self.assertEqual(saved["param_groups"][0]["lr"], 0.1)
+                self.assertEqual([state["step"] for state in saved["state"].values()], [4] * 4)
+                resumed = self.train(name, saved, first=4, **numbers)
+                straight = self.train(name, steps=8, **numbers)
+                for ours, theirs in zip(resumed["parameters"], straight["parameters"]):
+                    self.assertTrue(torch.equal(ours, theirs))
+                self.assertEqual(resumed["state"][0]["step"], 8)
 
-    def test_of_rules_with_state_is_refused_in_words(self):
-        saved = self.train("adamw", steps=1)
-        with self.assertRaisesRegex(errors.Error, "state of \"adamw:learning_rate=0.1\" lives on the "
-                                                  "servers and cannot be restored yet|is lost"):
-            self.train("adamw", saved)
-
-    def test_of_before_the_first_step_may_always_be_loaded(self):
-        saved = self.train("adamw", steps=0)
-        for tensor in saved["parameters"]:
-            tensor.add_(1)
-        loaded = self.train("adamw", saved, steps=0)
-        for ours, theirs in zip(loaded["parameters"], saved["parameters"]):
-            self.assertTrue(torch.equal(ours, theirs))
+    def test_state_that_cannot_be_read_is_refused_in_words(self):
+        with self.assertRaisesRegex(errors.Error, "adafactor's means|is lost"):
+            self.train("adafactor", steps=1)
 
     def test_of_another_optimizer_is_refused(self):
         saved = self.train("sgd", steps=0)

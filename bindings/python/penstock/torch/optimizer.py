@@ -9,7 +9,7 @@ import torch
 import penstock
 from penstock import errors
 from penstock.torch import hooks
-from penstock.torch.rules import keeps_state, optimizer_text
+from penstock.torch.rules import optimizer_text
 
 _ALIGNMENT = 64  # bytes: a cache line
 
@@ -265,19 +265,27 @@ class DistributedOptimizer(torch.optim.Optimizer):
     # ---- state ----------------------------------------------------------------------------------
 
     def state_dict(self):
-        """Parameters, round counters and hyper-parameters. The servers' state (moments, masters of
-        half-precision parameters) cannot be fetched yet."""
+        """Collective: every worker calls it and has the same.
+
+        What torch's has, with the servers' state for each parameter: "step", and "planes": its
+        parameters in float32, then the optimizer's own (momentum: 1; adam: 2; …), in its shape.
+        "parameters" are those of the model, in its dtype. Any number of servers may load it.
+        """
         self._check_home("state_dict()")
-        return {**super().state_dict(),
-                "rounds": [lent.round for lent in self._lent],
+        self.worker.barrier()  # nobody is in a step any more
+        state = {index: self._read(lent) for index, lent in enumerate(self._lent)}
+        self.worker.barrier()  # nobody is in the next one before all have read
+        return {**super().state_dict(), "state": state,
                 "parameters": [lent.parameter.detach().clone() for lent in self._lent]}
 
-    def load_state_dict(self, state_dict):
-        """Restores parameters, on the servers too; collective: every worker loads the same.
+    def _read(self, lent):
+        steps, planes = self.worker.read_state(lent.key, self.timeout_s)
+        return {"step": steps,
+                "planes": [torch.frombuffer(plane, dtype=getattr(torch, dtype)).view(
+                    lent.parameter.shape) for dtype, plane in planes]}
 
-        Only where nothing else would be lost: the optimizer is plain sgd without a schedule, or the
-        saved one had not made a step.
-        """
+    def load_state_dict(self, state_dict):
+        """Restores parameters and the servers' state. Collective: every worker loads the same."""
         self._check_home("load_state_dict()")
         saved = state_dict["parameters"]
         shapes = [tuple(value.shape) for value in saved]
@@ -288,14 +296,15 @@ class DistributedOptimizer(torch.optim.Optimizer):
             if self._text(group) != declared:
                 raise errors.InvalidArgument(
                     f"the saved optimizer was \"{self._text(group)}\", this one is \"{declared}\"")
-            if keeps_state(declared) and any(state_dict["rounds"]):
-                raise errors.Unsupported(
-                    f"the state of \"{declared}\" lives on the servers and cannot be restored yet; "
-                    "to start it anew, load the parameters into the model and make a new optimizer")
         with torch.no_grad():
             for lent, value in zip(self._lent, saved):
                 lent.parameter.copy_(value)
         self._redeclare()
+        if self.worker.rank == 0:  # the others wait in the barrier
+            for index, lent in enumerate(self._lent):
+                kept = state_dict["state"][index]
+                self.worker.write_state(lent.key, kept["step"], kept["planes"], self.timeout_s)
+        self.worker.barrier()
 
     def _redeclare(self):
         texts = [text for text, group in zip(self._declared, self.param_groups)

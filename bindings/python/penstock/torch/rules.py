@@ -34,9 +34,3 @@ def optimizer_text(optimizer, hyperparameters):
     parts += [f"{_NAMES.get(key, key)}={_value_text(value)}" for key, value in fields.items()
               if value is not None]
     return name + (":" + ",".join(parts) if parts else "")
-
-
-def keeps_state(text):
-    """Whether the servers keep anything for this rule that a fresh declaration would not have."""
-    name, _, fields = text.partition(":")
-    return name != "sgd" or "schedule=" in fields or "compensation=" in fields
