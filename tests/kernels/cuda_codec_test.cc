@@ -41,7 +41,7 @@ std::vector<Array> make_gradients(const Subject& subject, std::size_t count) {
       kernels.codecs->encode(subject.codec, gradient.data(), residual.data(), bytes.as<void>(),
                              count);
     else
-      for (std::size_t i = 0; i < bytes.bytes().size(); ++i)
+      for (std::size_t i = 0; i < encoded_bytes(subject.codec, count); ++i)
         bytes.as<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.below(256));
     // Indices of topk that are mostly ascending, now and then not, or beyond the slice.
     if (!subject.encoded && subject.codec.kind == CodecKind::kTopK)
