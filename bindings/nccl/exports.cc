@@ -35,9 +35,18 @@ std::span<std::byte, kHandleBytes> handle_bytes(void* handle) {
   return std::span<std::byte, kHandleBytes>(static_cast<std::byte*>(handle), kHandleBytes);
 }
 
+// Closes the devices when the library is unloaded or the process ends.
+struct Closer {
+  ~Closer() { net().close(); }
+};
+
 NcclResult init(Logger logger) {
   log_to(logger);
-  return guarded("init", [] { return net().init(); });
+  return guarded("init", []() -> Status {
+    PENSTOCK_RETURN_IF_ERROR(net().init());
+    static const Closer closer;  // made after what the devices stand on, so it goes before
+    return {};
+  });
 }
 NcclResult init_profiled(Logger logger, void* /*profiler*/) { return init(logger); }
 // Nothing differs between communicators, so the context is the same for all.

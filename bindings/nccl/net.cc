@@ -15,12 +15,12 @@ constexpr TimeNs kAbandonedNs = 60 * kSecond;
 
 }  // namespace
 
-Net::~Net() {
+void Net::close() {
   MutexLock lock(mutex_);
   connecting_.clear();
-  if (open_.load(std::memory_order_relaxed) == 0) return;
-  // The process ends with connections open, and threads of NCCL's may still be on them.
-  for (std::unique_ptr<NetDevice>& device : devices_) (void)device.release();
+  if (open_.load(std::memory_order_relaxed) > 0)
+    for (std::unique_ptr<NetDevice>& device : devices_) (void)device.release();
+  devices_.clear();
 }
 
 Status Net::init() {

@@ -22,9 +22,12 @@ namespace penstock::nccl {
 
 class Net {
  public:
-  ~Net();
+  ~Net() { close(); }
 
   Status init() EXCLUDES(mutex_);
+  // Closes the devices. With connections open it leaves them as they are: the process ends, and
+  // threads of NCCL's may still be on them.
+  void close() EXCLUDES(mutex_);
   int device_count() EXCLUDES(mutex_);
   Result<NetDevice*> device(int index) EXCLUDES(mutex_);
 

@@ -94,11 +94,10 @@ bool TcpQueue::arm() {
 }
 
 void TcpQueue::hand_over(Adoption adoption) {
-  {
-    MutexLock lock(mutex_);
-    inbox_.push_back(std::move(adoption));
-    inbox_filled_.store(true, std::memory_order_release);  // pairs with poll() and arm()
-  }
+  // The wake-up too: whoever finds the adoption may destroy the queue once it has the mutex.
+  MutexLock lock(mutex_);
+  inbox_.push_back(std::move(adoption));
+  inbox_filled_.store(true, std::memory_order_release);  // pairs with poll() and arm()
   const std::uint64_t one = 1;
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
