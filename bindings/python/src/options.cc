@@ -14,7 +14,10 @@ std::string option_text(py::handle value) {
   if (py::isinstance<py::bool_>(value)) return value.cast<bool>() ? "1" : "0";
   if (py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value)) {
     std::string text;
-    for (const py::handle item : value) text += (text.empty() ? "" : ",") + option_text(item);
+    for (const py::handle item : value) {
+      if (!text.empty()) text += ',';
+      text += option_text(item);
+    }
     return text;
   }
   return py::str(value);

@@ -1,5 +1,11 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
+#include <pybind11/stl.h>
+
+#include <mutex>
+#include <shared_mutex>
+#include <utility>
+
 #include "bindings/python/src/bindings.h"
 #include "bindings/python/src/options.h"
 #include "bindings/python/src/request.h"
@@ -10,68 +16,76 @@ namespace py = pybind11;
 namespace penstock::python {
 namespace {
 
-class Scheduler {
+// What a scheduler and a server have in common. A wait in one thread holds back close() in another,
+// which comes in between two pieces of it.
+template <class Handle, int (*kWait)(Handle*, std::int64_t), void (*kDestroy)(Handle*)>
+class Role {
  public:
-  explicit Scheduler(const py::kwargs& given) : options_(given) {
+  explicit Role(const py::kwargs& given) : options_(given) {}
+  Role(const Role&) = delete;
+  Role& operator=(const Role&) = delete;
+
+  void wait(std::optional<double> timeout_s) {
+    if (closed()) raise(PENSTOCK_CANCELLED, "this role is closed");
+    wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()), [&](std::int64_t ms) {
+      const std::shared_lock lock(closing_);
+      return kWait(handle_, ms);
+    });
+  }
+  bool closed() const { return handle_ == nullptr; }
+  void close() {
+    const py::gil_scoped_release released;  // its threads may be in a handler
+    const std::unique_lock alone(closing_);
+    kDestroy(std::exchange(handle_, nullptr));
+  }
+
+ protected:
+  ~Role() { close(); }
+
+  Options options_;
+  Handle* handle_ = nullptr;
+
+ private:
+  std::shared_mutex closing_;  // held shared in calls, without the GIL
+};
+
+class Scheduler
+    : public Role<penstock_scheduler, penstock_scheduler_wait, penstock_scheduler_destroy> {
+ public:
+  explicit Scheduler(const py::kwargs& given) : Role(given) {
     without_gil([&] { return penstock_scheduler_start(options_.get(), &handle_); });
     address_ = penstock_scheduler_address(handle_);
   }
-  ~Scheduler() { close(); }
-  Scheduler(const Scheduler&) = delete;
-  Scheduler& operator=(const Scheduler&) = delete;
-
   const std::string& address() const { return address_; }
-  void wait(std::optional<double> timeout_s) {
-    wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()),
-                   [&](std::int64_t ms) { return penstock_scheduler_wait(handle_, ms); });
-  }
-  void close() {
-    const py::gil_scoped_release released;
-    penstock_scheduler_destroy(handle_);
-    handle_ = nullptr;
-  }
 
  private:
-  Options options_;
-  penstock_scheduler* handle_ = nullptr;
   std::string address_;
 };
 
-class Server {
+class Server : public Role<penstock_server, penstock_server_wait, penstock_server_destroy> {
  public:
-  Server(py::object handler, const py::kwargs& given) : options_(given) {
+  Server(py::object handler, const py::kwargs& given) : Role(given) {
     handler_.callable = std::move(handler);
     if (!handler_.callable.is_none())
       check(penstock_options_set_handler(options_.get(), &call_handler, &handler_));
     without_gil([&] { return penstock_server_start(options_.get(), &handle_); });
   }
-  ~Server() { close(); }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  void wait(std::optional<double> timeout_s) {
-    wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()),
-                   [&](std::int64_t ms) { return penstock_server_wait(handle_, ms); });
-  }
+  ~Server() { close(); }  // the handler outlives the server's threads
   void close() {
     handler_.cancel_all();
-    const py::gil_scoped_release released;  // its threads may be in the handler
-    penstock_server_destroy(handle_);
-    handle_ = nullptr;
+    Role::close();
   }
 
  private:
-  Options options_;
-  Handler handler_;  // outlives the server's threads
-  penstock_server* handle_ = nullptr;
+  Handler handler_;
 };
 
 // Leaving the block without an exception waits for the job's end: a server that went while its
 // last worker leaves would look like a death.
-template <class Role>
-void leave_block(Role& role, const py::object& exception_type) {
+template <class Kind>
+void leave_block(Kind& role, const py::object& exception_type) {
   try {
-    if (exception_type.is_none()) role.wait(std::nullopt);
+    if (exception_type.is_none() && !role.closed()) role.wait(std::nullopt);
   } catch (...) {
     role.close();
     throw;
@@ -79,15 +93,15 @@ void leave_block(Role& role, const py::object& exception_type) {
   role.close();
 }
 
-template <class Role>
-void bind_common(py::class_<Role>& role) {
-  role.def("wait", &Role::wait, py::arg("timeout_s") = py::none(),
+template <class Kind>
+void bind_common(py::class_<Kind>& role) {
+  role.def("wait", &Kind::wait, py::arg("timeout_s") = py::none(),
            "Returns once every worker has left; timeout_s: seconds, inf for ever, None for the "
            "option\n"
            "timeout_ms. Raises Timeout while the job runs, or what ended it. Releases the GIL.")
-      .def("close", &Role::close, "Ends its threads and connections; does nothing the second time.")
+      .def("close", &Kind::close, "Ends its threads and connections; does nothing the second time.")
       .def("__enter__", [](py::object self) { return self; })
-      .def("__exit__", [](Role& self, const py::object& type, const py::object&,
+      .def("__exit__", [](Kind& self, const py::object& type, const py::object&,
                           const py::object&) { leave_block(self, type); });
 }
 

@@ -215,6 +215,7 @@ py::dict Worker::counters() {
 
 void Worker::leave() {
   call([](penstock_worker* worker) { return penstock_worker_leave(worker); });
+  left_ = true;
 }
 
 void Worker::close() {

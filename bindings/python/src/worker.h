@@ -90,7 +90,8 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   void close();
-  bool closed() const { return !handle_; }
+  // Nothing is left to leave.
+  bool over() const { return !handle_ || left_; }
 
  private:
   std::shared_ptr<WorkerHandle> open() const;  // raises when closed
@@ -100,6 +101,7 @@ class Worker {
 
   Options options_;
   std::shared_ptr<WorkerHandle> handle_;
+  bool left_ = false;
 };
 
 }  // namespace penstock::python

@@ -31,7 +31,7 @@ constexpr const char* kDeclareDoc =
 // Without leave() the others take the end for a death, which an exception is.
 void leave_block(Worker& worker, const py::object& exception_type) {
   try {
-    if (exception_type.is_none() && !worker.closed()) worker.leave();
+    if (exception_type.is_none() && !worker.over()) worker.leave();
   } catch (...) {
     worker.close();
     throw;

@@ -118,6 +118,24 @@ class Errors(unittest.TestCase):
         job.run(train)
 
 
+    def test_of_roles_that_are_closed_are_typed(self):
+        with penstock.Scheduler(**job.OPTIONS) as scheduler, \
+             penstock.Server(scheduler=scheduler.address, **job.OPTIONS) as server:
+            closer = threading.Timer(0.3, server.close)
+            closer.start()
+            with self.assertRaises(penstock.Error):
+                server.wait(20)  # closed by another thread
+            closer.join()
+            for role in (scheduler, server):
+                role.close()
+                role.close()
+                with self.assertRaisesRegex(errors.Cancelled, "closed"):
+                    role.wait()
+
+    def test_leaving_twice_is_leaving_once(self):
+        job.run(lambda worker: worker.leave())
+
+
 class Waiting(unittest.TestCase):
     def alone(self, during):
         """Runs during(worker) while worker 1 never pushes, then lets the round end."""
