@@ -151,6 +151,16 @@ class Reductions(Groups):
                 self.assertTrue(torch.equal(outputs[rank], sums[rank]), call)
 
 
+class Stores(Groups):
+    def test_one_store_serves_one_job_after_another(self):
+        store = dist.HashStore()
+        for _ in range(3):
+            jobs = self.on_each(lambda rank: Job(store, rank, RANKS, TIMEOUT_S, {}))
+            groups = [ProcessGroup(job, b"", job.rank, range(RANKS), TIMEOUT_S) for job in jobs]
+            self.on_each(lambda rank: groups[rank].barrier().wait())
+            self.on_each(lambda rank: jobs[rank].end())
+
+
 class Movements(Groups):
     def test_all_gather_into_one_tensor(self):
         groups = self.groups()
