@@ -94,6 +94,7 @@ Status Process::start_instances(int customer, int rank) {
     if (settings.part == Part::kScheduler)
       mine.push_back(make_instance(Role::kScheduler, 0, customer));
     watching_ = true;
+    changed_.notify_all();
   }
   watcher_ = std::thread([this] { watch(); });
   std::vector<std::thread> threads;
@@ -114,11 +115,12 @@ Status Process::start_instances(int customer, int rank) {
 Status Process::start_more(int customer) {
   std::shared_ptr<Instance> mine;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return stage_ != Stage::kStarting || !instances_.empty(); });
     const bool worker = settings_.part == Part::kWorker || settings_.part == Part::kJoint;
     const bool known = std::any_of(instances_.begin(), instances_.end(),
                                    [&](const auto& each) { return each->customer() == customer; });
-    if (stage_ == Stage::kStarting && worker && !known && !instances_.empty())
+    if (stage_ == Stage::kStarting && worker && !known)
       mine = make_instance(Role::kWorker, 0, customer);
   }
   if (mine != nullptr) PENSTOCK_RETURN_IF_ERROR(run(mine, -1));
