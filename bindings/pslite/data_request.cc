@@ -63,22 +63,18 @@ Status DataRequest::measure() {
   if (lens != 0 && lens != keys)
     return {Code::kInvalidArgument,
             fmt::format("{} keys have {} lens: one each, or none", keys, lens)};
-  std::vector<std::uint64_t> ends;
+  Ends ends{.known = true};
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < lens; ++i) {
     const std::int32_t length = length_at(lens_, i);
     if (length < 0)
       return {Code::kInvalidArgument,
               fmt::format("len {} of key {} is negative", length, key_at(keys_, i))};
-    ends.push_back(total += static_cast<std::uint64_t>(length) * value_size_);
+    ends.by_key.push_back(total += static_cast<std::uint64_t>(length) * value_size_);
   }
-  const auto even = [&](std::uint64_t bytes) {
-    std::vector<std::uint64_t> parts(keys);
-    for (std::size_t i = 0; i < keys; ++i) parts[i] = bytes / keys * (i + 1);
-    return parts;
-  };
+  const auto even = [&](std::uint64_t bytes) { return Ends{.known = true, .each = bytes / keys}; };
   const std::uint64_t pushed = given_.vals.size;
-  if (lens != 0 && (given_.push != 0) && pushed != total)
+  if (lens != 0 && given_.push != 0 && pushed != total)
     return {Code::kInvalidArgument, fmt::format("{} values are pushed, but lens add up to {}",
                                                 pushed / value_size_, total / value_size_)};
   if (lens == 0 && (pushed / value_size_) % keys != 0)
@@ -95,39 +91,38 @@ Status DataRequest::measure() {
 
 Status DataRequest::find_slices(std::uint32_t servers) {
   const std::size_t keys = count(given_.keys, sizeof(std::uint64_t));
-  const std::uint64_t each = UINT64_MAX / servers;
+  const std::uint64_t each = given_.max_key / servers;
   std::vector<bool> seen(servers);
+  std::uint64_t begin = 0, end = 0;  // of the keys of the last slice's server
   for (std::size_t i = 0; i < keys; ++i) {
     const std::uint64_t key = key_at(keys_, i);
-    const std::uint64_t owner = key / each;
-    if (owner >= servers)
-      return {Code::kInvalidArgument,
-              fmt::format("key {} is above the last server's range, which ends at {}", key,
-                          each * servers)};
-    const int server = server_id(static_cast<Rank>(owner));
-    if (slices_.empty() || slices_.back().server != server) {
+    if (slices_.empty() || key < begin || key >= end) {
+      const std::uint64_t owner = key / each;
+      if (owner >= servers)
+        return {Code::kInvalidArgument,
+                fmt::format("key {} is above the last server's range, which ends at {}", key,
+                            each * servers)};
       if (seen[owner])
-        return {
-            Code::kInvalidArgument,
-            fmt::format("key {} of server {} comes after another server's keys: keys must ascend",
-                        key, owner)};
+        return {Code::kInvalidArgument,
+                fmt::format("key {} of server {} comes after another server's keys: keys must "
+                            "ascend",
+                            key, owner)};
       seen[owner] = true;
-      slices_.push_back({server, i, 0});
+      begin = each * owner;
+      end = begin + each;
+      slices_.push_back({server_id(static_cast<Rank>(owner)), i, 0});
     }
     ++slices_.back().keys;
   }
   for (Slice& slice : slices_) {
-    const auto begin = [&](const auto& ends) {
-      return slice.first == 0 ? 0 : ends[slice.first - 1];
-    };
-    const std::size_t last = slice.first + slice.keys - 1;
-    if (!push_ends_.empty()) {
-      slice.push_at = begin(push_ends_);
-      slice.push_bytes = push_ends_[last] - slice.push_at;
+    const std::size_t last = slice.first + slice.keys;
+    if (push_ends_.known) {
+      slice.push_at = push_ends_.before(slice.first);
+      slice.push_bytes = push_ends_.before(last) - slice.push_at;
     }
-    if (pull_ends_.empty()) continue;
-    slice.pull_at = begin(pull_ends_);
-    slice.pull_bytes = pull_ends_[last] - slice.pull_at;
+    if (!pull_ends_.known) continue;
+    slice.pull_at = pull_ends_.before(slice.first);
+    slice.pull_bytes = pull_ends_.before(last) - slice.pull_at;
   }
   return {};
 }

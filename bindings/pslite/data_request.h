@@ -37,6 +37,16 @@ class DataRequest {
   void finish(bool answered);
 
  private:
+  // Where the values of each key end, in bytes.
+  struct Ends {
+    bool known = false;
+    std::uint64_t each = 0;                  // of a key, where all are equal
+    std::vector<std::uint64_t> by_key = {};  // else
+    std::uint64_t before(std::size_t key) const {
+      if (by_key.empty()) return each * key;
+      return key == 0 ? 0 : by_key[key - 1];
+    }
+  };
   struct Slice {
     int server = 0;
     std::size_t first = 0, keys = 0;            // of the request
@@ -61,7 +71,7 @@ class DataRequest {
   const std::uint64_t value_size_;
   const MessagePart keys_, vals_, lens_;
   bool told_ = false;
-  std::vector<std::uint64_t> push_ends_, pull_ends_;  // by key, in bytes; empty: unknown or none
+  Ends push_ends_, pull_ends_;
   std::vector<Slice> slices_;
   std::size_t missing_ = 0;
 };

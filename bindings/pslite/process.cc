@@ -262,6 +262,7 @@ Status Process::barrier(int office, int index, int customer, int group) {
   }
   std::vector<std::int32_t> ids, shared;
   int ticket = 0;
+  std::uint64_t job = 0;
   Message message = make(Kind::kBarrier, kSchedulerId);
   {
     const std::lock_guard lock(mutex_);
@@ -279,6 +280,7 @@ Status Process::barrier(int office, int index, int customer, int group) {
               fmt::format("a barrier of group {}, which this node is not of", group)};
     ticket = next_ticket_++;
     tickets_[ticket] = {};
+    job = jobs_;
   }
   message.envelope.head = group;
   message.envelope.customer = customer;
@@ -286,12 +288,14 @@ Status Process::barrier(int office, int index, int customer, int group) {
   message.parts = {own({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof ids[0]})};
   Status sent = via->send(std::move(message));
   std::unique_lock lock(mutex_);
-  changed_.wait(lock,
-                [&] { return !sent.ok() || tickets_[ticket].done || failure_ || scheduler_lost_; });
+  changed_.wait(lock, [&] {
+    return !sent.ok() || tickets_[ticket].done || failure_ || scheduler_lost_ || jobs_ != job;
+  });
   const bool done = tickets_[ticket].done;
   tickets_.erase(ticket);
   changed_.notify_all();
   if (!sent.ok() || done) return sent;
+  if (jobs_ != job) return {Code::kCancelled, "customer 0 took this process out of the job"};
   if (failure_) return *failure_;
   return {Code::kPeerLost, "the scheduler is lost, and barriers need it"};
 }

@@ -111,6 +111,8 @@ class Process final : private Postbox {
   std::map<int, Ticket> tickets_;
   std::vector<std::function<void()>> exits_;
   bool scheduler_lost_ = false;
+  std::uint64_t jobs_ = 0;  // that this process has left
+  std::set<int> others_;    // customers beside 0 that have started and not ended
   bool watching_ = false;
   std::thread watcher_;
 };

@@ -16,6 +16,7 @@ namespace {
 constexpr TimeNs kLeaveNs = 10 * kSecond;  // for the others to leave as well, after the barrier
 constexpr TimeNs kAloneNs = 30 * kSecond;  // without one
 constexpr TimeNs kDrainNs = 5 * kSecond;   // for requests that nobody waited for
+constexpr auto kOthers = std::chrono::seconds(5);  // for this process's other customers
 constexpr auto kLook = std::chrono::milliseconds(10);
 
 }  // namespace
@@ -32,6 +33,10 @@ Status Process::start(int customer, std::optional<Part> part, int rank, bool wit
   }
   Status started = first ? start_first(customer, part, rank) : start_more(customer);
   if (!started.ok()) return started;
+  if (customer != 0) {
+    const std::lock_guard lock(mutex_);
+    others_.insert(customer);
+  }
   return with_barrier ? barrier(-1, 0, customer, 7) : Status();
 }
 
@@ -89,6 +94,7 @@ Status Process::start_instances(int customer, int rank) {
     if (settings.part == Part::kScheduler)
       mine.push_back(make_instance(Role::kScheduler, 0, customer));
     watching_ = true;
+    changed_.notify_all();
   }
   watcher_ = std::thread([this] { watch(); });
   std::vector<std::thread> threads;
@@ -109,11 +115,12 @@ Status Process::start_instances(int customer, int rank) {
 Status Process::start_more(int customer) {
   std::shared_ptr<Instance> mine;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return stage_ != Stage::kStarting || !instances_.empty(); });
     const bool worker = settings_.part == Part::kWorker || settings_.part == Part::kJoint;
     const bool known = std::any_of(instances_.begin(), instances_.end(),
                                    [&](const auto& each) { return each->customer() == customer; });
-    if (stage_ == Stage::kStarting && worker && !known && !instances_.empty())
+    if (stage_ == Stage::kStarting && worker && !known)
       mine = make_instance(Role::kWorker, 0, customer);
   }
   if (mine != nullptr) PENSTOCK_RETURN_IF_ERROR(run(mine, -1));
@@ -211,12 +218,19 @@ Status Process::finalize(int customer, bool with_barrier) {
     drain();
     met = barrier(-1, 0, customer, 7);
   }
-  if (customer != 0) return met;
+  if (customer != 0) {
+    const std::lock_guard lock(mutex_);
+    others_.erase(customer);
+    changed_.notify_all();
+    return met.code() == Code::kCancelled ? Status() : met;
+  }
   if (!met.ok()) PENSTOCK_LOG_ERROR("ps: Finalize: {}", met.to_string());
   {
-    // Other customers may be about to learn that the barrier is over.
+    // Other customers may still be at work, or about to learn that the barrier is over. One that
+    // ends after this one on the same thread cannot be waited for.
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::seconds(2), [this] { return tickets_.empty(); });
+    changed_.wait_for(lock, kOthers,
+                      [this] { return failure_ || (tickets_.empty() && others_.empty()); });
     stage_ = Stage::kEnding;
   }
   for (const auto& instance : instances()) {
@@ -264,6 +278,11 @@ void Process::stop_instances() {
 
 void Process::tear_down() {
   stop_instances();
+  {
+    const std::shared_lock lock(customers_mutex_);
+    for (Customer* const customer : customers_)
+      (void)customer->fail({Code::kCancelled, "this process has left the job"});
+  }
   std::vector<std::function<void()>> exits;
   {
     const std::lock_guard lock(mutex_);
@@ -272,6 +291,8 @@ void Process::tear_down() {
     hellos_.clear();
     barriers_ = {};
     scheduler_lost_ = false;
+    others_.clear();
+    ++jobs_;
     exits.swap(exits_);
     stage_ = Stage::kIdle;
     changed_.notify_all();

@@ -28,6 +28,7 @@ struct Asking {
     given.keys = {keys.data(), keys.size() * 8, nullptr, nullptr};
     given.vals = {vals.data(), vals.size() * 4, nullptr, nullptr};
     given.lens = {lens.data(), lens.size() * 4, nullptr, nullptr};
+    given.max_key = UINT64_MAX;
     given.push = push;
     given.pull = pull;
     given.pull_to = into.empty() ? nullptr : into.data();

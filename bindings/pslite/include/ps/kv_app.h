@@ -101,6 +101,7 @@ class KVWorker : public SimpleApp {
     request->keys = internal::LendKeys(keys);
     request->vals = internal::Lend(vals);
     request->lens = internal::Lend(lens);
+    request->max_key = kMaxKey;
     request->command = cmd;
     request->priority = priority;
     request->place_vals = &internal::Asked::PlaceVals;
