@@ -12,9 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include "bench/psbench/child_process.h"
 #include "bench/psbench/shared_memory.h"
 #include "bench/psbench/tcp_streams.h"
+#include "bindings/launch/child_process.h"
 #include "transport/base/host_memory.h"
 
 namespace penstock::psbench {

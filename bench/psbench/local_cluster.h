@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "bench/psbench/child_process.h"
 #include "bench/psbench/session.h"
 #include "bindings/cpp/node.h"
+#include "bindings/launch/child_process.h"
 
 namespace penstock::psbench {
 

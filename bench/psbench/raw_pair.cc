@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <array>
 
-#include "bench/psbench/child_process.h"
 #include "bench/psbench/raw_side.h"
 #include "bench/psbench/shared_memory.h"
+#include "bindings/launch/child_process.h"
 
 namespace penstock::psbench {
 namespace {

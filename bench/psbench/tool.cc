@@ -15,7 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "bench/psbench/child_process.h"
+#include "bindings/launch/child_process.h"
 
 namespace penstock::psbench {
 namespace {

@@ -116,6 +116,7 @@ PENSTOCK_API void penstock_options_destroy(penstock_options* options);
  * not_finite   a gradient with a NaN or an infinity: accept; skip   accept
  *              that worker this round; or fail the round for all
  * gradient_scale   a factor on the sum or mean, above 0           1
+ * codec        of gradients on the wire: none, int8:block=256, 2bit:threshold=0.5, topk, …   none
  * initial      worker0: its parameter buffer; or "zeros", "constant:A", "uniform:A,B,SEED",
  *              "normal:MEAN,DEVIATION,SEED" on the servers        worker0
  */
@@ -178,12 +179,57 @@ typedef struct penstock_counter {
 PENSTOCK_API int penstock_worker_counters(penstock_worker* worker, penstock_counter* counters,
                                           size_t capacity, size_t* count);
 
+/* ---- state: what servers keep of a key between rounds, for checkpoints -----------------------
+ *
+ * Planes of the flattened tensor: the parameters in float32, then the optimizer's own (momentum: 1;
+ * adam: m, v; …), float32 or bfloat16. A job with other servers or slices may take them. One worker
+ * calls while no round of the key runs on any: barrier, read or write, barrier. The workers'
+ * parameter buffers are not touched. Not for adafactor, nor on GPU servers. timeout_ms as in
+ * wait().
+ */
+typedef struct penstock_key_state penstock_key_state;
+PENSTOCK_API int penstock_worker_read_state(penstock_worker* worker, uint64_t key,
+                                            int64_t timeout_ms, penstock_key_state** state);
+/* Steps the optimizer has made: what bias corrections and schedules go on from. */
+PENSTOCK_API uint64_t penstock_key_state_steps(const penstock_key_state* state);
+PENSTOCK_API size_t penstock_key_state_count(const penstock_key_state* state);
+/* Describes plane `index`, one dimension, in memory of the state's: valid as long as it is. */
+PENSTOCK_API int penstock_key_state_get(const penstock_key_state* state, size_t index,
+                                        DLTensor* plane);
+PENSTOCK_API void penstock_key_state_destroy(penstock_key_state* state);
+/* PENSTOCK_INVALID_ARGUMENT when the planes are not the key's, and nothing was changed; after any
+ * other error the key's state is undefined until it is written again. The planes may have the
+ * tensor's shape. They are only read, during the call. */
+PENSTOCK_API int penstock_worker_write_state(penstock_worker* worker, uint64_t key, uint64_t steps,
+                                             const DLTensor* planes, size_t count,
+                                             int64_t timeout_ms);
+
+/* ---- publications: parameters for readers outside the rounds ---------------------------------
+ *
+ * A worker leaves a tensor under a name and a version at a server, which keeps the newest; other
+ * workers fetch it, waiting for a version that is not there yet. The tensor: CPU or CUDA-pinned,
+ * contiguous, any dtype of whole bytes, 1 to 8 dimensions or a scalar. Its memory is lent until the
+ * call returns PENSTOCK_OK; if the call fails, until the worker is destroyed. timeout_ms as in
+ * wait(). name: 1 to 255 bytes.
+ */
+/* PENSTOCK_STALE when this version or a newer one is published already. */
+PENSTOCK_API int penstock_worker_publish(penstock_worker* worker, const char* name,
+                                         uint64_t version, const DLTensor* tensor,
+                                         int64_t timeout_ms);
+/* Fills the tensor with the newest version, at least `version` (0: any), and says which in *found.
+ * PENSTOCK_MISMATCH when it was published with another dtype or shape. */
+PENSTOCK_API int penstock_worker_fetch(penstock_worker* worker, const char* name, uint64_t version,
+                                       const DLTensor* tensor, int64_t timeout_ms, uint64_t* found);
+/* Frees the server's memory. PENSTOCK_NOT_FOUND when nothing is published under this name. */
+PENSTOCK_API int penstock_worker_withdraw(penstock_worker* worker, const char* name,
+                                          int64_t timeout_ms);
+
 /* ---- requests: what does not fit declared tensors ------------------------------------------
  *
  * A worker asks a server; a handler there answers, at once or later, from any thread, in any order.
  * A request is a small head and up to PENSTOCK_MAX_ARRAYS arrays of any length; so is its answer.
  * Each is carried exactly once, also when connections are lost and resumed. Requests of one worker
- * to one server on one channel are handled in the order in which they were made. */
+ * to one server on one channel (below 2^31) are handled in the order in which they were made. */
 #define PENSTOCK_MAX_ARRAYS 4
 #define PENSTOCK_MAX_HEAD 1008 /* bytes */
 

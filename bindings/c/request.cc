@@ -55,6 +55,8 @@ int penstock_worker_request(penstock_worker* worker, uint32_t server, uint32_t c
     if (number == nullptr) return null_argument("number");
     if (places == nullptr && place_count != 0) return null_argument("places");
     PENSTOCK_RETURN_IF_ERROR(check(head, "head"));
+    if (channel >= penstock::kFirstServiceChannel)
+      return {Code::kInvalidArgument, "channels of requests are below 2^31"};
     penstock::Requests::Question question;
     question.server = server;
     question.channel = channel;

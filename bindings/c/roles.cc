@@ -3,6 +3,8 @@
 #include "bindings/c/error.h"
 #include "bindings/c/options.h"
 #include "bindings/c/request.h"
+#include "bindings/cpp/key_states.h"
+#include "bindings/cpp/publications.h"
 
 using penstock::Status;
 using penstock::c::guarded;
@@ -10,13 +12,19 @@ using penstock::c::null_argument;
 
 struct penstock_server {
   penstock_server(penstock_handler handle_request, void* context)
-      : requests([handle_request, context](penstock::Request request) {
-          if (handle_request == nullptr)
+      : requests([this, handle_request, context](penstock::Request request) {
+          if (request.channel() == penstock::kKeyStateChannel)
+            penstock::handle_key_state(node->server(), std::move(request));
+          else if (request.channel() >= penstock::kFirstServiceChannel)
+            publications.handle(std::move(request));
+          else if (handle_request == nullptr)
             (void)request.fail({penstock::Code::kUnsupported, "this server has no handler"});
           else
             handle_request(new penstock_request{std::move(request)}, context);
         }) {}
-  penstock::RequestServer requests;  // outlives the node
+  ~penstock_server() { publications.close(); }  // while the node can still answer
+  penstock::RequestServer requests;             // both outlive the node
+  penstock::Publications publications;
   std::unique_ptr<penstock::ServerNode> node;
   penstock::TimeNs call_timeout_ns = 0;
 };

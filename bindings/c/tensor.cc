@@ -12,6 +12,7 @@
 #include "bindings/c/error.h"
 #include "bindings/c/options.h"
 #include "bindings/c/penstock.h"
+#include "kernels/codec/codec_text.h"
 #include "kernels/optimizer_text.h"
 
 namespace penstock::c {
@@ -42,39 +43,36 @@ bool is_contiguous(const DLTensor& tensor) {
   return true;
 }
 
+// {shape, 1 for a scalar}, or why it has none.
+Result<std::vector<std::uint64_t>> shape_from(const std::string& name, const DLTensor& tensor) {
+  if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr))
+    return Status(Code::kInvalidArgument, fmt::format("{} have no shape", name));
+  std::vector<std::uint64_t> shape;
+  std::uint64_t elements = 1;
+  for (int i = 0; i < tensor.ndim; ++i) {
+    const std::int64_t size = tensor.shape[i];
+    if (size < 1 ||
+        static_cast<std::uint64_t>(size) > std::numeric_limits<std::int64_t>::max() / 16 / elements)
+      return Status(Code::kInvalidArgument,
+                    fmt::format("{} have {} elements in dimension {}", name, size, i));
+    elements *= static_cast<std::uint64_t>(size);
+    shape.push_back(static_cast<std::uint64_t>(size));
+  }
+  if (shape.empty()) shape.push_back(1);
+  return shape;
+}
+
 Result<Array> array_from(const std::string& name, const DLTensor& tensor) {
-  if (tensor.device.device_type != kDLCPU && tensor.device.device_type != kDLCUDAHost)
-    return Status(Code::kUnsupported,
-                  fmt::format("{} lie on device type {} of DLPack; lend CPU or CUDA-pinned memory",
-                              name, static_cast<int>(tensor.device.device_type)));
   const std::optional<DType> dtype = dtype_of(tensor.dtype);
   if (!dtype)
     return Status(Code::kUnsupported,
                   fmt::format("{} have DLPack's type code {}, {} bits, {} lanes; lend float32, "
                               "float16 or bfloat16",
                               name, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes));
-  if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr))
-    return Status(Code::kInvalidArgument, fmt::format("{} have no shape", name));
   Array array;
   array.dtype = *dtype;
-  std::uint64_t elements = 1;
-  for (int i = 0; i < tensor.ndim; ++i) {
-    const std::int64_t size = tensor.shape[i];
-    if (size < 1 ||
-        static_cast<std::uint64_t>(size) > std::numeric_limits<std::int64_t>::max() / 4 / elements)
-      return Status(Code::kInvalidArgument,
-                    fmt::format("{} have {} elements in dimension {}", name, size, i));
-    elements *= static_cast<std::uint64_t>(size);
-    array.shape.push_back(static_cast<std::uint64_t>(size));
-  }
-  if (array.shape.empty()) array.shape.push_back(1);  // a scalar
-  if (!is_contiguous(tensor))
-    return Status(Code::kInvalidArgument,
-                  fmt::format("{} are strided; lend a contiguous, row-major tensor", name));
-  if (tensor.data == nullptr)
-    return Status(Code::kInvalidArgument, fmt::format("{} have no memory", name));
-  array.bytes = {static_cast<std::byte*>(tensor.data) + tensor.byte_offset,
-                 elements * dtype_bytes(*dtype)};
+  PENSTOCK_ASSIGN_OR_RETURN(array.bytes, bytes_from(name, tensor));
+  PENSTOCK_ASSIGN_OR_RETURN(array.shape, shape_from(name, tensor));
   return array;
 }
 
@@ -128,6 +126,25 @@ Status set_initial(Tensor& tensor, std::string_view value) {
 
 }  // namespace
 
+Result<std::span<std::byte>> bytes_from(const std::string& name, const DLTensor& tensor) {
+  if (tensor.device.device_type != kDLCPU && tensor.device.device_type != kDLCUDAHost)
+    return Status(Code::kUnsupported,
+                  fmt::format("{} lie on device type {} of DLPack; lend CPU or CUDA-pinned memory",
+                              name, static_cast<int>(tensor.device.device_type)));
+  const unsigned bits = unsigned{tensor.dtype.bits} * tensor.dtype.lanes;
+  if (bits == 0 || bits % 8 != 0 || bits > 128)
+    return Status(Code::kUnsupported, fmt::format("{} have elements of {} bits", name, bits));
+  PENSTOCK_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> shape, shape_from(name, tensor));
+  if (!is_contiguous(tensor))
+    return Status(Code::kInvalidArgument,
+                  fmt::format("{} are strided; lend a contiguous, row-major tensor", name));
+  if (tensor.data == nullptr)
+    return Status(Code::kInvalidArgument, fmt::format("{} have no memory", name));
+  std::uint64_t bytes = bits / 8;
+  for (const std::uint64_t size : shape) bytes *= size;
+  return std::span(static_cast<std::byte*>(tensor.data) + tensor.byte_offset, bytes);
+}
+
 Result<Tensor> tensor_from(Key key, const DLTensor& gradients, const DLTensor& parameters) {
   PENSTOCK_ASSIGN_OR_RETURN(const Array g,
                             array_from(fmt::format("key {}: gradients", key), gradients));
@@ -173,12 +190,14 @@ Status set_tensor(Tensor& tensor, std::string_view name, std::string_view value)
     std::array<double, 1> scale{};
     PENSTOCK_RETURN_IF_ERROR(parse_numbers(name, value, scale));
     spec.gradient_scale = scale[0];
+  } else if (name == "codec") {
+    PENSTOCK_ASSIGN_OR_RETURN(spec.codec, parse_codec_spec(value));
   } else if (name == "initial") {
     return set_initial(tensor, value);
   } else {
     return {Code::kNotFound,
             fmt::format("no property \"{}\" of a tensor; known: name, optimizer, reduce, priority, "
-                        "not_finite, gradient_scale, initial",
+                        "not_finite, gradient_scale, codec, initial",
                         name)};
   }
   return {};

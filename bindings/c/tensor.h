@@ -17,6 +17,9 @@ namespace penstock::c {
 // two it is and what is wrong with it: device, dtype, strides, shape.
 Result<Tensor> tensor_from(Key key, const DLTensor& gradients, const DLTensor& parameters);
 
+// Memory that can be lent: CPU or CUDA-pinned, row-major. `name` begins errors: "key 7: gradients".
+Result<std::span<std::byte>> bytes_from(const std::string& name, const DLTensor& tensor);
+
 Status set_tensor(Tensor& tensor, std::string_view name, std::string_view value);
 
 }  // namespace penstock::c

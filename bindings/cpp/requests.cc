@@ -149,6 +149,12 @@ Request::~Request() {
   if (owner_ != nullptr) (void)fail({Code::kCancelled, "the server dropped the request"});
 }
 
+std::uint32_t Request::channel() const {
+  Header header;
+  std::memcpy(&header, message_.meta.data(), sizeof header);
+  return header.channel;
+}
+
 std::span<const std::byte> Request::head() const {
   return std::span(message_.meta).subspan(sizeof(Header));
 }

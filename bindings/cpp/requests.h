@@ -18,6 +18,8 @@
 namespace penstock {
 
 inline constexpr std::size_t kMaxRequestHead = kMaxMessageMeta - 16;  // bytes
+// Channels from here on are for services of ours (publications.h), not for users.
+inline constexpr std::uint32_t kFirstServiceChannel = 0x8000'0000;
 
 struct Answer {
   std::vector<std::byte> head;
@@ -77,6 +79,7 @@ class Request {
   ~Request();
 
   Rank worker() const { return worker_; }
+  std::uint32_t channel() const;
   std::span<const std::byte> head() const;
   const std::vector<MessagePart>& parts() const { return message_.parts; }
 

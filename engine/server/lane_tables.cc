@@ -21,7 +21,7 @@ Result<std::unique_ptr<LaneTables>> LaneTables::create(std::uint64_t order,
   self->lent.resize(memory.workers());
   self->not_finite.resize(placement.slices.size());
   for (const Declaration& declaration : batch)
-    self->keys_.push_back({declaration, 0, 0, 0, {}, nullptr});
+    self->keys_.push_back({declaration, 0, 0, 0, 0, {}, nullptr});
   for (const SlicePlace& place : placement.slices) {
     ++self->keys_[place.declaration].slices;
     self->keys_[place.declaration].first_slice = place.slice;

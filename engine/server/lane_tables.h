@@ -24,9 +24,10 @@ namespace penstock {
 // One key of the batch, as far as this lane holds slices of it.
 struct KeyTable {
   Declaration declaration;
-  std::uint32_t slices = 0;       // of this key on this lane, not yet removed
-  std::uint32_t first_slice = 0;  // the index of one of them
-  Round folded_for = 0;           // the round `coefficients` belong to; 0 is none
+  std::uint32_t slices = 0;         // of this key on this lane, not yet removed
+  std::uint32_t first_slice = 0;    // the index of one of them
+  Round folded_for = 0;             // the round `coefficients` belong to; 0 is none
+  std::uint64_t earlier_steps = 0;  // before round 1, of a state that was put back
   Coefficients coefficients{};
   std::unique_ptr<NormTable> norms = nullptr;  // of an optimizer that needs norms
 };

@@ -20,12 +20,13 @@ void NormUpdater::Queue::pop() { first = first->behind; }
 
 bool NormUpdater::start(const SliceUpdate& update) {
   const SlicePlace& place = update.tables.placement().slices[update.index];
-  NormTable* const table = update.tables.keys()[place.declaration].norms.get();
+  const KeyTable& key = update.tables.keys()[place.declaration];
+  NormTable* const table = key.norms.get();
   if (update.round == 0 || table == nullptr) return plain_->start(update);
   if (!table->open) {
     table->open = true;
     table->round = update.round;
-    table->step.begin(update.round);
+    table->step.begin(update.round + key.earlier_steps);
   } else if (table->round != update.round) {
     // A worker waits for the whole key before its next round; this slice never gets an answer.
     PENSTOCK_LOG_WARN("key {}: workers pushed round {} of a slice while round {} is running",

@@ -43,8 +43,8 @@ Status Server::dial_scheduler() {
 
 std::size_t Server::run_once() {
   if (finished()) return links_.run_once();
-  std::size_t done =
-      links_.run_once() + device_.progress() + take_notices() + send_notes() + exchange_norms();
+  std::size_t done = links_.run_once() + device_.progress() + take_notices() + send_notes() +
+                     start_copies() + exchange_norms();
   if (redial_.due())
     if (Status dialled = dial_scheduler(); !dialled.ok()) finish(std::move(dialled));
   if (!joined_ && clock_.now_ns() >= join_deadline_ns_) {

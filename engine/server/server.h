@@ -61,6 +61,10 @@ class Server final : public Loop, private LinkHandler {
   Status send(Rank worker, std::uint32_t channel, OpenMessage&& message);
   // See engine/runtime/notes.h. kNotFound before the job runs. Any thread.
   Status send_note(Note&& note);
+  // Takes a key's state out or puts it back; see key_copy.h. `copy->done` is called once, unless
+  // the server ends before. kNotFound before the job runs, kExhausted when too many wait. Any
+  // thread.
+  Status copy_key(std::shared_ptr<KeyCopy> copy);
   // In the job, once it runs; kAnyRank before. Any thread.
   Rank rank() const { return running_.load(std::memory_order_acquire) ? self_.rank : kAnyRank; }
 
@@ -127,6 +131,7 @@ class Server final : public Loop, private LinkHandler {
   void report(const Member& member, const Status& reason);
   std::size_t take_notices();
   std::size_t send_notes();
+  std::size_t start_copies();
   void finish(Status status);
   void command(std::uint32_t lane, ServerLaneCommand&& command);
   std::uint32_t live_workers() const;
@@ -165,8 +170,10 @@ class Server final : public Loop, private LinkHandler {
   };
   std::map<std::uint64_t, Batch> batches_;  // by commit order
   std::vector<HeldLend> held_;
+  std::shared_ptr<KeyCopy> copying_;  // one at a time
   mutable Mutex mutex_;
   std::optional<Status> finished_ GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<KeyCopy>> copies_ GUARDED_BY(mutex_);  // wait for copying_
 };
 
 }  // namespace penstock

@@ -47,6 +47,34 @@ Status Server::add_tables(const wire::CommitT& commit) {
   return {};
 }
 
+Status Server::copy_key(std::shared_ptr<KeyCopy> copy) {
+  constexpr std::size_t kMaxWaiting = 4096;
+  if (!running_.load(std::memory_order_acquire))
+    return {Code::kNotFound, "the job does not run yet"};
+  {
+    MutexLock lock(mutex_);
+    if (copies_.size() >= kMaxWaiting) return {Code::kExhausted, "too many keys wait to be copied"};
+    copies_.push_back(std::move(copy));
+  }
+  waker_.wake();
+  return {};
+}
+
+// One at a time, so that the lanes' rings of commands cannot fill up.
+std::size_t Server::start_copies() {
+  if (copying_ != nullptr && !copying_->over()) return 0;
+  copying_.reset();
+  {
+    MutexLock lock(mutex_);
+    if (copies_.empty()) return 0;
+    copying_ = std::move(copies_.front());
+    copies_.pop_front();
+  }
+  copying_->begin(kernels_, static_cast<std::uint32_t>(lanes_.size()));
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) command(lane, CopyKey{copying_});
+  return 1;
+}
+
 // A worker lends its parameter buffers of a batch; its slots are the answer.
 void Server::on_lend(Rank worker, const wire::LendT& lend) {
   const auto batch = batches_.find(lend.order);

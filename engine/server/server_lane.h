@@ -19,6 +19,7 @@
 #include "engine/runtime/loop.h"
 #include "engine/runtime/message_inbox.h"
 #include "engine/runtime/waker.h"
+#include "engine/server/key_copy.h"
 #include "engine/server/lane_tables.h"
 #include "engine/server/slice_round.h"
 #include "engine/server/update.h"
@@ -52,8 +53,11 @@ struct OpenEndpoint {  // `next`: per slice, the first round the worker has not 
 struct DropWorker {  // it left or died: closes its endpoint; rounds go on without it
   Rank worker = 0;
 };
-using ServerLaneCommand =
-    std::variant<std::monostate, AddTables, RemoveKeys, LendBuffers, OpenEndpoint, DropWorker>;
+struct CopyKey {
+  std::shared_ptr<KeyCopy> copy;  // all lanes have it
+};
+using ServerLaneCommand = std::variant<std::monostate, AddTables, RemoveKeys, LendBuffers,
+                                       OpenEndpoint, DropWorker, CopyKey>;
 
 // Lane → control loop.
 struct EndpointOpened {  // `next`: per slice, the first round of this worker's that has not arrived
@@ -143,6 +147,13 @@ class ServerLane final : public Loop {
   void handle(LendBuffers& lend);
   void handle(OpenEndpoint& open);
   void handle(DropWorker& drop);
+  void handle(CopyKey& command);
+  Status check_copy(const KeyCopy& copy, const KeyTable& key, std::span<const std::size_t> indices,
+                    const LaneTables& tables) const;
+  static Status read_key(KeyCopy& copy, const LaneTables& tables,
+                         std::span<const std::size_t> indices);
+  Status write_key(const KeyCopy& copy, KeyTable& key, const LaneTables& tables,
+                   std::span<const std::size_t> indices);
 
   std::size_t take_commands();
   bool knows(std::uint32_t slice, Rank worker) const;

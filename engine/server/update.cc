@@ -10,7 +10,7 @@ namespace penstock {
 
 void fold_for(KeyTable& key, Round round) {
   if (key.folded_for == round) return;
-  key.coefficients = fold(key.declaration.spec.optimizer, round);
+  key.coefficients = fold(key.declaration.spec.optimizer, round + key.earlier_steps);
   key.folded_for = round;
 }
 

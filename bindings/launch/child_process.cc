@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/psbench/child_process.h"
+#include "bindings/launch/child_process.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -16,7 +16,7 @@
 #include <csignal>
 #include <cstdio>
 
-namespace penstock::psbench {
+namespace penstock {
 namespace {
 
 double seconds_of(const timeval& time) {
@@ -86,4 +86,4 @@ Result<ChildExit> ChildProcess::wait(TimeNs deadline_ns) {
   return exit;
 }
 
-}  // namespace penstock::psbench
+}  // namespace penstock

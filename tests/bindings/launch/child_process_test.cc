@@ -1,17 +1,16 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/psbench/child_process.h"
+#include "bindings/launch/child_process.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 
-#include "bench/psbench/shared_memory.h"
-
-namespace penstock::psbench {
+namespace penstock {
 namespace {
 
 constexpr TimeNs kPatience = 20 * kSecond;
@@ -66,9 +65,10 @@ TEST(ChildProcess, IsKilledAndReapedWithItsObject) {
 }
 
 TEST(ChildProcess, DiesWithAParentThatIsKilled) {
-  Result<SharedMemory> shared = SharedMemory::create(sizeof(pid_t));
-  ASSERT_TRUE(shared.ok());
-  auto* grandchild = shared->as<volatile pid_t>();
+  void* shared =
+      mmap(nullptr, sizeof(pid_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  auto* grandchild = static_cast<volatile pid_t*>(shared);
   Result<ChildProcess> parent = ChildProcess::start([&] {
     Result<ChildProcess> child = ChildProcess::start(sleep_for_ever);
     *grandchild = child->pid();
@@ -79,7 +79,8 @@ TEST(ChildProcess, DiesWithAParentThatIsKilled) {
   ASSERT_TRUE(parent->wait(soon()).ok());
   ASSERT_GT(*grandchild, 0);
   EXPECT_TRUE(goes_away(*grandchild));
+  munmap(shared, sizeof(pid_t));
 }
 
 }  // namespace
-}  // namespace penstock::psbench
+}  // namespace penstock

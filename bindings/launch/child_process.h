@@ -10,7 +10,7 @@
 #include "transport/base/status.h"
 #include "transport/base/unique_fd.h"
 
-namespace penstock::psbench {
+namespace penstock {
 
 struct ChildExit {
   int code = 0;      // what the body returned; meaningful when signal is 0
@@ -35,7 +35,8 @@ class ChildProcess {
   Result<ChildExit> wait(TimeNs deadline_ns);
 
   void signal(int number) const;
-  pid_t pid() const { return pid_; }  // −1 once reaped
+  pid_t pid() const { return pid_; }            // −1 once reaped
+  int handle() const { return handle_.get(); }  // for poll(): readable once it has ended
 
  private:
   ChildProcess(pid_t pid, UniqueFd handle) : pid_(pid), handle_(std::move(handle)) {}
@@ -44,4 +45,4 @@ class ChildProcess {
   UniqueFd handle_;  // a pidfd: readable when the child has ended
 };
 
-}  // namespace penstock::psbench
+}  // namespace penstock
