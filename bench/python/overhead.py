@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Python adds to a push_pull over the C ABI, measured side by side.
 
-    PYTHONPATH=BUILD/bindings/python overhead.py BUILD/bench/python/push_pull_loop [--repeats 7]
+    PYTHONPATH=BUILD/bindings/python overhead.py BUILD/bench/python/c_round_loop [--repeats 7]
 
 Each repeat runs the loop in C and in Python, a job in one process, one key of 16 floats over tcp. The
 exit status is 3 when a pair of calls (push_pull, wait) costs more than 5 us over C.
@@ -47,7 +47,7 @@ def loop_in_python(elements, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", help="push_pull_loop of the same build")
+    parser.add_argument("program", help="c_round_loop of the same build")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=4000)
     parser.add_argument("--elements", type=int, default=16)

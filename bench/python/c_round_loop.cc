@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 
-// push_pull_loop ELEMENTS ROUNDS: what overhead.py does in Python, by the C ABI. A job in this
+// c_round_loop ELEMENTS ROUNDS: what overhead.py does in Python, by the C ABI. A job in this
 // process; prints the median nanoseconds of a round and of looking at a round that is over.
 
 #include <algorithm>
@@ -58,7 +58,7 @@ void measure(penstock_worker* worker, std::uint64_t rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return std::fprintf(stderr, "usage: push_pull_loop ELEMENTS ROUNDS\n"), 64;
+  if (argc != 3) return std::fprintf(stderr, "usage: c_round_loop ELEMENTS ROUNDS\n"), 64;
   std::int64_t elements = std::atoll(argv[1]);
   std::vector<float> gradients(static_cast<std::size_t>(elements), 1.0F);
   std::vector<float> parameters(gradients.size());
