@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 # cmake --install: penstock.h and libpenstock.so (C), headers under include/penstock and
-# libpenstock_cpp (C++), find_package(penstock), pkg-config, psbench, the program penstock.
+# libpenstock_cpp (C++), ps/ps.h and libpenstock_ps, find_package(penstock), pkg-config, psbench, the program penstock.
 # tests/install builds consumers against the result.
 include(CMakePackageConfigHelpers)
 if(PENSTOCK_FUZZ)
   return()
 endif()
 
-install(TARGETS penstock penstock_c EXPORT penstockTargets)
+install(TARGETS penstock penstock_c penstock_ps EXPORT penstockTargets)
 install(FILES ${PROJECT_SOURCE_DIR}/bindings/c/penstock.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT penstockTargets NAMESPACE penstock::
@@ -16,7 +16,10 @@ install(EXPORT penstockTargets NAMESPACE penstock::
 install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
         FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE
-        PATTERN "bindings/c" EXCLUDE)
+        PATTERN "bindings/c" EXCLUDE PATTERN "bindings/pslite" EXCLUDE)
+install(DIRECTORY bindings/pslite/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock-ps)
+install(DIRECTORY bindings/pslite/include_dmlc/
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock-ps/fallback)
 install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock/engine/protocol)
 if(TARGET psbench)
@@ -61,7 +64,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/penstockConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 file(RELATIVE_PATH penstock_pc_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
-foreach(module penstock penstock-cpp)
+foreach(module penstock penstock-cpp penstock-ps)
   configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${module}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endforeach()

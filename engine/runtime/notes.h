@@ -23,8 +23,7 @@ class NoteReceiver {
   // On the node's control loop: be quick, hand over. `from` is what the scheduler knows, not what
   // the sender says. The scheduler's rank is 0.
   virtual void on_note(Role from, Rank rank, std::span<const std::uint8_t> body) = 0;
-  // A node left (reason OK) or was lost. The scheduler hears of everybody, the others of it. What
-  // the scheduler sends from here still arrives before the job ends for whoever receives it.
+  // A node left (reason OK) or was lost. Nodes other than the scheduler hear of its loss only.
   virtual void on_gone(Role role, Rank rank, const Status& reason) {
     (void)role, (void)rank, (void)reason;
   }

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
-# Run by ctest: WAY (cmake, pkg-config or c), BUILD (the build to install), SOURCE (this folder), WORK
+# Run by ctest: WAY (cmake, pkg-config, c or ps), BUILD (the build to install), SOURCE (this folder), WORK
 # (a folder of our own), CXX, GENERATOR.
 cmake_minimum_required(VERSION 3.25)
 function(run)
@@ -32,6 +32,31 @@ elseif(WAY STREQUAL "pkg-config")
   pkg_config(penstock-cpp flags)
   file(MAKE_DIRECTORY ${WORK}/build)
   run(${CXX} -std=c++20 ${SOURCE}/consumer/main.cc -o ${WORK}/build/consumer ${flags})
+elseif(WAY STREQUAL "ps")
+  pkg_config(penstock-ps flags)
+  file(MAKE_DIRECTORY ${WORK}/build)
+  foreach(standard 11 20)
+    run(${CXX} -std=c++${standard} -Wall -Wextra -Werror ${SOURCE}/../bindings/pslite/modern.cc
+        -o ${WORK}/build/modern${standard} ${flags})
+  endforeach()
+  # A framework's own dmlc/ is the one, wherever its folder stands on the line.
+  run(${CXX} -std=c++11 -fsyntax-only -DFRAMEWORK ${SOURCE}/consumer_ps/framework.cc ${flags}
+      -I${SOURCE}/consumer_ps)
+  run(${CXX} -std=c++11 -fsyntax-only ${SOURCE}/consumer_ps/framework.cc ${flags})
+
+  file(GLOB_RECURSE library ${prefix}/*/libpenstock_ps.so)
+  cmake_path(GET library PARENT_PATH folder)
+  set(ENV{LD_LIBRARY_PATH} ${folder})
+  execute_process(COMMAND nm --dynamic --defined-only --format=posix ${library}
+                  OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "(^|\n)[^ \n]+ [A-Z] " every "${symbols}")
+  foreach(symbol IN LISTS every)
+    if(NOT symbol MATCHES "penstock_ps_|PENSTOCK_PS_0.1")
+      message(FATAL_ERROR "libpenstock_ps.so shows ${symbol}, which is not its own")
+    endif()
+  endforeach()
+  run(${PYTHON} ${SOURCE}/../bindings/pslite/launch.py 1+1 ${WORK}/build/modern11)
+  return()
 else()
   pkg_config(penstock flags)
   file(MAKE_DIRECTORY ${WORK}/build)

@@ -5,6 +5,7 @@ import collections
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -70,11 +71,15 @@ def describe(ends):
     return "\n".join(f"--- {end.role}: {end.code}\n{end.out}{end.err}" for end in ends)
 
 
-if __name__ == "__main__":
-    import sys
-    count_of = sys.argv[1].split("+")
-    job = Job(sys.argv[2:], ["server"] * int(count_of[1]) + ["worker"] * int(count_of[0]))
+def main(workers_servers, *words):
+    """launch.py WORKERS+SERVERS PROGRAM [ARGUMENT…]: 0 when every process ended with 0."""
+    workers, servers = map(int, workers_servers.split("+"))
     begun = time.monotonic()
-    ended = job.end(60)
-    print(describe(ended))
-    print(f"{time.monotonic() - begun:.2f} s", [end.code for end in ended])
+    ends = Job(list(words), ["server"] * servers + ["worker"] * workers).end(60)
+    print(describe(ends))
+    print(f"{time.monotonic() - begun:.2f} s", [end.code for end in ends])
+    return 0 if all(end.code == 0 for end in ends) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -3,7 +3,7 @@
 // A worker of the KVStore dialect: dialect_worker SCENARIO. Two workers, any number of servers; all
 // numbers are chosen so that every value can be checked exactly.
 
-#include "dialect_store.h"
+#include "tests/bindings/pslite/kvserver/dialect_store.h"
 
 namespace {
 
