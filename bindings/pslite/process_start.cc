@@ -3,6 +3,7 @@
 // Process: how it enters a job and leaves it.
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
