@@ -18,7 +18,8 @@ install(DIRECTORY transport engine kernels bindings
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock
         FILES_MATCHING PATTERN "*.h" PATTERN "bindings/cli" EXCLUDE
         PATTERN "bindings/c" EXCLUDE PATTERN "bindings/nccl" EXCLUDE
-        PATTERN "bindings/pslite" EXCLUDE)
+        PATTERN "bindings/pslite" EXCLUDE
+        PATTERN "bindings/launch" EXCLUDE PATTERN "bindings/python" EXCLUDE)
 install(DIRECTORY bindings/pslite/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock-ps)
 install(DIRECTORY bindings/pslite/include_dmlc/
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/penstock-ps/fallback)
@@ -27,7 +28,7 @@ install(FILES ${PROJECT_BINARY_DIR}/generated/engine/protocol/messages_generated
 if(TARGET psbench)
   install(TARGETS psbench)
 endif()
-install(TARGETS penstock_program)
+install(TARGETS penstock_program penstock_kvserver_program)
 if(TARGET penstock_nccl_net)
   install(TARGETS penstock_nccl_net LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
