@@ -24,14 +24,15 @@ py::buffer_info buffer_of(Receive& receive) {
 
 void bind_mailbox(py::module_& module) {
   using unlocked = py::call_guard<py::gil_scoped_release>;
-  py::class_<Receive>(module, "Receive", py::buffer_protocol())
+  // Names with an underscore: for penstock.torch.c10d alone.
+  py::class_<Receive>(module, "_Receive", py::buffer_protocol())
       .def("wait", &Receive::wait, py::arg("timeout_ms"), unlocked())
       .def_property_readonly("source", &Receive::from)
       .def_property_readonly("note", [](const Receive& self) { return py::bytes(self.note()); })
       .def_property_readonly("nbytes", [](const Receive& self) { return self.array().bytes; })
       .def("release", &Receive::release, unlocked())
       .def_buffer(&buffer_of);
-  py::class_<Mailbox>(module, "Mailbox")
+  py::class_<Mailbox>(module, "_Mailbox")
       .def(py::init<>())
       .def("host", &Mailbox::host, py::arg("options"), unlocked())
       .def("join", &Mailbox::join, py::arg("options"), py::arg("rank"), py::arg("size"), unlocked())

@@ -14,7 +14,7 @@ from multiprocessing.util import Finalize
 
 from torch.distributed import PrefixStore
 
-from penstock._penstock import Mailbox
+from penstock._penstock import _Mailbox
 
 from .c10d_exchange import nbytes
 
@@ -52,7 +52,7 @@ class Job:
     def __init__(self, store, rank, size, timeout_s, options):
         self.rank = rank
         self.size = size
-        self.mailbox = Mailbox()
+        self.mailbox = _Mailbox()
         self._timeout_s = timeout_s
         self._pid = os.getpid()
         self.leaving = False
