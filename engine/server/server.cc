@@ -145,6 +145,7 @@ void Server::on_link_down(ChannelId link, const Status& reason) {
     if (options_.notes != nullptr)
       options_.notes->on_gone(Role::kScheduler, 0,
                               {Code::kPeerLost, "the scheduler is lost: " + reason.to_string()});
+    if (reported_) return end_alone(*reported_);  // nobody else will
     if (live_workers() == 0) finish({});
     return;
   }
@@ -317,6 +318,7 @@ void Server::worker_died(Rank worker, const Status& reason) {
 void Server::member_died(const Member& member, const Status& reason) {
   const Status lost = Status(Code::kPeerLost, describe(member) + " is lost: " + reason.to_string());
   PENSTOCK_LOG_WARN("server {}: {}", self_.rank, lost.to_string());
+  reported_ = lost;
   if (scheduler_) return report(member, reason);
   end_alone(lost);
 }
@@ -324,6 +326,7 @@ void Server::member_died(const Member& member, const Status& reason) {
 // The same, for a reason of its own.
 void Server::updates_failed(std::uint32_t lane, const Status& reason) {
   PENSTOCK_LOG_ERROR("server {} lane {}: {}", self_.rank, lane, reason.to_string());
+  reported_ = reason;
   if (scheduler_) return report(self_, reason);
   end_alone(reason);
 }

@@ -148,6 +148,7 @@ class Server final : public Loop, private LinkHandler {
   Member self_;
   std::uint64_t job_ = 0;
   std::optional<ChannelId> scheduler_;
+  std::optional<Status> reported_;  // what the scheduler was told, and has not decided on yet
   TimeNs join_deadline_ns_ = kNever;
   bool joined_ = false;
   std::atomic<bool> running_{false};  // joined_, for other threads

@@ -103,6 +103,21 @@ TEST_P(NodeTest, ADeadWorkerIsNamedToTheOthers) {
   EXPECT_EQ(job.scheduler->wait(job.deadline_ns()).code(), Code::kPeerLost);
 }
 
+// Whatever the server hears of first, and whether or not the scheduler could still decide.
+TEST(Node, AServerEndsWhenAWorkerAndTheSchedulerAreDead) {
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    JobOptions options;
+    options.workers = 2;
+    Job job(options);
+    ASSERT_FALSE(HasFailure());
+    job.workers[0].reset();
+    job.scheduler.reset();
+    EXPECT_TRUE(job.workers[1]->worker().leave().ok() || job.workers[1]->worker().failure());
+    const Status ended = job.servers[0]->wait(job.deadline_ns());
+    EXPECT_EQ(ended.code(), Code::kPeerLost) << ended.to_string();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, NodeTest, ::testing::Values("loopback", "tcp", "shm", "auto"),
                          [](const auto& suite) { return suite.param; });
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """DistributedOptimizer used as a torch.optim.Optimizer is, and what it refuses."""
 import io
+import threading
 import unittest
 
 import torch_missing  # noqa: F401
@@ -31,9 +32,13 @@ class Recorder:
         self.worker.pull(key, number)
 
 
+_seeding = threading.Lock()  # workers are threads here, and torch's generator is the process's
+
+
 def make_model():
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    with _seeding:
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
 
 
 def batch(step):

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 """The same training by torch.optim and by the servers."""
+import threading
 import unittest
 
 import torch_missing  # noqa: F401
@@ -20,10 +21,14 @@ RULES = {
 }
 
 
+_seeding = threading.Lock()  # workers are threads here, and torch's generator is the process's
+
+
 def make_model():
-    torch.manual_seed(7)
-    return nn.Sequential(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(),
-                         nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3))
+    with _seeding:
+        torch.manual_seed(7)
+        return nn.Sequential(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(),
+                             nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3))
 
 
 def batch(step, rank=0, workers=1):
