@@ -57,7 +57,10 @@ int main(int argc, char* argv[]) {
   app->Wait(app->Request(3, Body(3), ps::Postoffice::WorkerRankToID(ps::NumWorkers() - 1)));
   CHECK_EQ(answered.load(), kRequests * members + 2);
   ps::Finalize();
-  for (std::thread& thread : threads) thread.join();
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (std::thread& thread : threads) thread.join();
+  }
   const int others = server ? ps::NumWorkers() : scheduler ? 0 : ps::NumServers();
   CHECK_GE(handled.load(), scheduler ? 1 : kRequests * (others + 1));
   delete app;
