@@ -20,6 +20,7 @@ struct Head {
 };
 
 constexpr std::uint32_t kMaxPlanes = kMaxStatePlanes + 1;
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 48;  // of a tensor: 2⁵⁰ bytes a plane
 
 std::vector<std::byte> bytes_of(const Head& head, std::span<const std::uint32_t> planes = {}) {
   std::vector<std::byte> bytes(sizeof head + planes.size_bytes());
@@ -172,7 +173,8 @@ Result<Whole> whole_of(Key key, const std::vector<Found>& all) {
   std::sort(slices.begin(), slices.end(),
             [](const SliceRecord& a, const SliceRecord& b) { return a.begin < b.begin; });
   for (const SliceRecord& slice : slices) {
-    if (slice.begin != whole.elements)
+    // The bound keeps sums and byte counts of what a server says from wrapping around.
+    if (slice.begin != whole.elements || slice.count > kMaxElements - whole.elements)
       return Status(Code::kProtocol, fmt::format("key {}: the servers' slices do not meet", key));
     whole.elements += slice.count;
   }

@@ -60,6 +60,7 @@ class KeyCopy {
   bool over() const { return over_.load(std::memory_order_acquire); }
   Mutex& mutex() { return mutex_; }  // of what is found, while lanes are at work
   const KernelTable* kernels = nullptr;
+  Round next = 0;  // the key's, as the first lane found it; 0: none has yet
 
  private:
   Mutex mutex_;

@@ -148,12 +148,13 @@ class ServerLane final : public Loop {
   void handle(OpenEndpoint& open);
   void handle(DropWorker& drop);
   void handle(CopyKey& command);
-  Status check_copy(const KeyCopy& copy, const KeyTable& key, std::span<const std::size_t> indices,
+  Status copy_key(KeyCopy& copy, LaneTables& tables, std::uint32_t declaration);
+  Status check_copy(KeyCopy& copy, const KeyTable& key, std::span<const std::size_t> indices,
                     const LaneTables& tables) const;
-  static Status read_key(KeyCopy& copy, const LaneTables& tables,
-                         std::span<const std::size_t> indices);
-  Status write_key(const KeyCopy& copy, KeyTable& key, const LaneTables& tables,
-                   std::span<const std::size_t> indices);
+  static void read_key(KeyCopy& copy, const LaneTables& tables,
+                       std::span<const std::size_t> indices);
+  static Status write_key(const KeyCopy& copy, KeyTable& key, const LaneTables& tables,
+                          std::span<const std::size_t> indices);
 
   std::size_t take_commands();
   bool knows(std::uint32_t slice, Rank worker) const;

@@ -44,7 +44,8 @@ std::vector<std::span<std::byte>> planes_of(const LaneTables& tables, std::size_
 
 }  // namespace
 
-Status ServerLane::check_copy(const KeyCopy& copy, const KeyTable& key,
+// Between rounds all slices of a key, on all lanes, wait for the same one.
+Status ServerLane::check_copy(KeyCopy& copy, const KeyTable& key,
                               std::span<const std::size_t> indices,
                               const LaneTables& tables) const {
   const std::string name = describe(key.declaration);
@@ -57,7 +58,8 @@ Status ServerLane::check_copy(const KeyCopy& copy, const KeyTable& key,
   for (const std::size_t index : indices) {
     const ServerSlice& slice = slices_[tables.placement().slices[index].slice];
     const Round round = slice.round.round();
-    bool quiet = round != 0 && !slice.updating;
+    if (copy.next == 0) copy.next = round;
+    bool quiet = round != 0 && round == copy.next && !slice.updating;
     for (Rank worker = 0; worker < workers_; ++worker)
       quiet = quiet && ((live_ >> worker & 1U) == 0 || slice.round.next_round(worker) == round);
     if (!quiet)
@@ -76,8 +78,8 @@ Status ServerLane::check_copy(const KeyCopy& copy, const KeyTable& key,
   return {};
 }
 
-Status ServerLane::read_key(KeyCopy& copy, const LaneTables& tables,
-                            std::span<const std::size_t> indices) {
+void ServerLane::read_key(KeyCopy& copy, const LaneTables& tables,
+                          std::span<const std::size_t> indices) {
   for (const std::size_t index : indices) {
     const SlicePlace& place = tables.placement().slices[index];
     copy.slices.push_back({place.elements.begin, place.elements.count});
@@ -85,7 +87,6 @@ Status ServerLane::read_key(KeyCopy& copy, const LaneTables& tables,
     for (const std::span<std::byte> plane : planes_of(tables, index, copy.plane_bytes))
       copy.bytes.insert(copy.bytes.end(), plane.begin(), plane.end());
   }
-  return {};
 }
 
 Status ServerLane::write_key(const KeyCopy& copy, KeyTable& key, const LaneTables& tables,
@@ -110,10 +111,26 @@ Status ServerLane::write_key(const KeyCopy& copy, KeyTable& key, const LaneTable
     if (void* const wire = tables.wire(at, spec.parameter_dtype))
       copy.kernels->encode(tables.parameters(at), wire, spec.parameter_dtype, place.elements.count);
     // Round r is step steps + 1 when it is the next; the count may wrap around zero.
-    key.earlier_steps = copy.steps - (slices_[place.slice].round.round() - 1);
+    key.earlier_steps = copy.steps - (copy.next - 1);
     if (key.norms != nullptr) key.norms->earlier_steps = key.earlier_steps;
     key.folded_for = 0;
   }
+  return {};
+}
+
+// With the job's mutex.
+Status ServerLane::copy_key(KeyCopy& copy, LaneTables& tables, std::uint32_t declaration) {
+  KeyTable& key = tables.keys()[declaration];
+  if (key.slices == 0 || key.declaration.key != copy.key) return {};
+  const auto& places = tables.placement().slices;
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < places.size(); ++i)
+    if (places[i].declaration == declaration) indices.push_back(i);
+  PENSTOCK_RETURN_IF_ERROR(check_copy(copy, key, indices, tables));
+  if (copy.kind == KeyCopy::Kind::kWrite) return write_key(copy, key, tables, indices);
+  copy.plane_bytes = plane_bytes(key.declaration.spec.optimizer);
+  copy.steps = copy.next - 1 + key.earlier_steps;
+  read_key(copy, tables, indices);
   return {};
 }
 
@@ -121,26 +138,9 @@ void ServerLane::handle(CopyKey& command) {
   KeyCopy& copy = *command.copy;
   {
     MutexLock lock(copy.mutex());
-    for (const auto& tables : tables_) {
-      for (std::uint32_t k = 0; k < tables->keys().size() && copy.status.ok(); ++k) {
-        KeyTable& key = tables->keys()[k];
-        if (key.slices == 0 || key.declaration.key != copy.key) continue;
-        std::vector<std::size_t> indices;
-        for (std::size_t i = 0; i < tables->placement().slices.size(); ++i)
-          if (tables->placement().slices[i].declaration == k) indices.push_back(i);
-        copy.status = check_copy(copy, key, indices, *tables);
-        if (!copy.status.ok()) break;
-        if (copy.kind == KeyCopy::Kind::kWrite) {
-          copy.status = write_key(copy, key, *tables, indices);
-          continue;
-        }
-        copy.plane_bytes = plane_bytes(key.declaration.spec.optimizer);
-        const Round round =
-            slices_[tables->placement().slices[indices.front()].slice].round.round();
-        copy.steps = round - 1 + key.earlier_steps;
-        copy.status = read_key(copy, *tables, indices);
-      }
-    }
+    for (const auto& tables : tables_)
+      for (std::uint32_t k = 0; k < tables->keys().size() && copy.status.ok(); ++k)
+        copy.status = copy_key(copy, *tables, k);
   }
   copy.lane_done();
   control_.wake();
