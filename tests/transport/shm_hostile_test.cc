@@ -109,7 +109,7 @@ TEST_F(ShmHostile, MemoryWhoseSizeIsNotSealedIsRefused) {
 
 TEST_F(ShmHostile, MemoryThatIsTooSmallIsRefused) {
   const auto small = shm::create_shared(4096, shm::Others::kRead).value();
-  raw_.fds[shm::kKeysFd] = small.fd.get();
+  raw_.fds[shm::kRegionsFd] = small.fd.get();
   raw_.connect(server_.device->address());
   ASSERT_EQ(raw_.say_hello(token_), 0);
   expect_refused(Code::kProtocol);
@@ -237,6 +237,7 @@ TEST_F(ShmHostile, AGrantOfMemoryThatCouldShrinkEndsTheConnection) {
   claimed.incarnation = 77;
   claimed.length = 64;
   claimed.key[key_slot(ProviderKind::kShm)] = 3;
+  raw_.claim_region(3, 64, {.access = Access::kRemoteWrite, .shared = true});
   ASSERT_EQ(server_.write(*from, claimed, 1).to_string(), "ok");
   ASSERT_TRUE(raw_.hear(server_));
   ASSERT_EQ(raw_.heard.message.kind, shm::MessageKind::kAsk);
@@ -253,6 +254,55 @@ TEST_F(ShmHostile, AGrantOfMemoryThatCouldShrinkEndsTheConnection) {
   ASSERT_TRUE(done.has_value());
   EXPECT_EQ(done->code, Code::kProtocol);
   expect_thrown_out(Code::kProtocol);
+}
+
+// What it says of its memory is tried, not believed: the kernel copies only after a word of it was
+// read, and where nothing lies no byte goes.
+TEST_F(ShmHostile, WhatIsNotItsMemoryIsNeverCopiedTo) {
+  const std::uint64_t word = 0x1234'5678'9abc'def1;
+  std::array<std::byte, 64> target{};
+  std::vector<std::byte> bytes(64, std::byte{5});
+  const auto from =
+      server_.device->register_memory(bytes, MemoryKind::kHost, Access::kLocal, kAnyScope).value();
+  RemoteRegion claimed;
+  claimed.providers = provider_bit(ProviderKind::kShm);
+  claimed.incarnation = 77;
+  claimed.length = 64;
+  claimed.key[key_slot(ProviderKind::kShm)] = 3;
+  const auto address = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at); };
+  struct Claim {
+    std::uint64_t probe;  // of `word`
+    std::uint64_t base;
+    Code code;  // of the write
+  };
+  for (const Claim& claim :
+       {Claim{word, address(target.data()), Code::kOk}, Claim{word, 16, Code::kAccess},
+        Claim{word, UINT64_MAX - 7, Code::kAccess},
+        Claim{word + 1, address(target.data()), Code::kCancelled}}) {
+    target = {};
+    raw_.hello.probe_address = address(&word);
+    raw_.hello.probe = claim.probe;
+    raw_.claim_region(3, 64, {.access = Access::kRemoteWrite}, claim.base);
+    befriend();
+    ASSERT_TRUE(server_.write(*from, claimed, 1).ok());
+    if (claim.code == Code::kCancelled) {  // pieces in the ring, for its owner to take
+      const int fd = raw_.heard.fds[shm::kSegmentFd].get();  // of its welcome
+      const shm::Segment its(shm::map_shared(fd, shm::kSegmentBytes, false).value());
+      ASSERT_TRUE(eventually([&] {
+        server_.poll();
+        return its.words().published.load(std::memory_order_acquire) == 1;
+      }));
+      server_.endpoint->close();
+    }
+    const auto done = server_.wait_for(Event::kWriteDone);
+    ASSERT_TRUE(done.has_value());
+    EXPECT_EQ(done->code, claim.code);
+    EXPECT_EQ(target[63] == std::byte{5}, claim.code == Code::kOk);
+    raw_.socket.reset();
+    server_.events.clear();
+    server_.endpoint.reset();
+    server_.accept(token_);
+  }
 }
 
 TEST_F(ShmHostile, MemoryForReadingCannotBeMappedForWriting) {

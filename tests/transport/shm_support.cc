@@ -4,17 +4,15 @@
 
 #include <sys/eventfd.h>
 
-#include "transport/shm/peer.h"
-
 namespace penstock::test {
 
 RawPeer::RawPeer()
     : memory(shm::create_shared(shm::kSegmentBytes, shm::Others::kRead).value()),
-      keys(shm::create_shared(shm::kMaxRegions * sizeof(shm::SharedWord), shm::Others::kRead)
-               .value()),
+      regions(shm::create_shared(shm::kMaxRegions * sizeof(shm::RegionEntry), shm::Others::kRead)
+                  .value()),
       bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       segment(std::move(memory.mapping)),
-      fds{memory.fd.get(), keys.fd.get(), bell.get()} {
+      fds{memory.fd.get(), regions.fd.get(), bell.get()} {
   hello.kind = shm::MessageKind::kHello;
   hello.incarnation = 77;
 }
@@ -50,6 +48,15 @@ void RawPeer::send(shm::MessageKind kind, std::uint64_t key) {
 void RawPeer::publish(const shm::Entry& entry) {
   segment.store(published++, entry);
   segment.words().published.store(published, std::memory_order_seq_cst);
+}
+
+void RawPeer::claim_region(std::uint64_t key, std::uint64_t length, const shm::RegionRights& rights,
+                           std::uint64_t base) {
+  shm::RegionEntry& entry = regions.mapping.as<shm::RegionEntry>()[static_cast<std::uint32_t>(key)];
+  entry.base.store(base, std::memory_order_relaxed);
+  entry.length.store(length, std::memory_order_relaxed);
+  entry.rights.store(shm::pack(rights), std::memory_order_relaxed);
+  entry.key.store(key, std::memory_order_release);
 }
 
 }  // namespace penstock::test

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "transport/shm/device.h"
+#include "transport/shm/peer.h"
 #include "transport/shm/segment.h"
 #include "transport/shm/socket.h"
 
@@ -102,8 +103,11 @@ struct RawPeer {
   void send(shm::MessageKind kind, std::uint64_t key = 0);
   // Puts an entry into the ring and says so.
   void publish(const shm::Entry& entry);
+  // Puts a region into the table; `base` 0 is mapped nowhere.
+  void claim_region(std::uint64_t key, std::uint64_t length, const shm::RegionRights& rights,
+                    std::uint64_t base = 0);
 
-  shm::SharedMemory memory, keys;
+  shm::SharedMemory memory, regions;
   UniqueFd bell;
   shm::Segment segment;
   UniqueFd socket;

@@ -196,6 +196,7 @@ TEST(ShmProcesses, ASleeperIsWokenByThePeersDeath) {
 // Two devices of this process, connected.
 class Shm : public ::testing::Test {
  protected:
+  explicit Shm(const ShmOptions& options = {.by_kernel = false}) : a_(options), b_(options) {}
   void SetUp() override {
     const Token token = random_token();
     b_.accept(token);
@@ -231,6 +232,38 @@ TEST_F(Shm, SharesAllocatedMemoryAndPartsOfItAsFarAsItsOwnerSaid) {
   EXPECT_TRUE(copies_twice(*part(*readable, Access::kRemoteWrite, kAnyScope)));
   const auto foreign = b_.device->allocate_memory(10'000, Access::kLocal, 8).value();
   EXPECT_TRUE(copies_twice(*part(*foreign, Access::kRemoteWrite, kAnyScope)));
+}
+
+class ShmByKernel : public Shm {
+ protected:
+  ShmByKernel() : Shm(ShmOptions{}) {}
+};
+
+TEST_F(ShmByKernel, MemoryThatIsNotSharedIsCopiedOnceAndWithoutAsking) {
+  std::vector<std::byte> there(3'000'000), here(3'000'000), back(3'000'000);
+  const auto far =
+      b_.device->register_memory(there, MemoryKind::kHost, Access::kRemoteReadWrite, kAnyScope)
+          .value();
+  const auto near =
+      a_.device->register_memory(here, MemoryKind::kHost, Access::kLocal, kAnyScope).value();
+  const auto again =
+      a_.device->register_memory(back, MemoryKind::kHost, Access::kLocal, kAnyScope).value();
+  fill_pattern(here, 7);
+  const std::uint64_t messages = a_.counter("control_messages") + b_.counter("control_messages");
+  ASSERT_TRUE(a_.write(*near, far->describe(), 1).ok());
+  ASSERT_TRUE(a_.endpoint
+                  ->post({.opcode = Opcode::kRead,
+                          .local = again.get(),
+                          .length = back.size(),
+                          .remote = &far->describe()})
+                  .ok());
+  EXPECT_EQ(a_.wait_for(Event::kWriteDone)->code, Code::kOk);
+  EXPECT_EQ(a_.wait_for(Event::kReadDone)->code, Code::kOk);
+  EXPECT_TRUE(has_pattern(there, 7));
+  EXPECT_TRUE(has_pattern(back, 7));
+  EXPECT_EQ(a_.counter("bytes_by_kernel"), 6'000'000U);
+  EXPECT_EQ(b_.counter("bytes_copied_twice"), 0U);
+  EXPECT_EQ(a_.counter("control_messages") + b_.counter("control_messages"), messages);
 }
 
 TEST_F(Shm, MapsAPartOfAllocatedMemoryWhereItLiesAndForReadingOnly) {

@@ -10,6 +10,7 @@ namespace penstock::shm {
 // What a device's endpoints did since it was opened; relaxed, for people.
 struct Counts {
   std::atomic<std::uint64_t> bytes_in_place{0};      // posts copied straight between regions
+  std::atomic<std::uint64_t> bytes_by_kernel{0};     // the same, where the peer's is not mapped
   std::atomic<std::uint64_t> bytes_copied_twice{0};  // taken in or answered for peers
   std::atomic<std::uint64_t> doorbells{0};           // system calls to wake a sleeping peer
   std::atomic<std::uint64_t> control_messages{0};    // sent over sockets

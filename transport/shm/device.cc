@@ -163,6 +163,7 @@ class ShmDevice final : public Device {
       return count.load(std::memory_order_relaxed);
     };
     return {{"bytes_in_place", read(counts_.bytes_in_place)},
+            {"bytes_by_kernel", read(counts_.bytes_by_kernel)},
             {"bytes_copied_twice", read(counts_.bytes_copied_twice)},
             {"doorbells", read(counts_.doorbells)},
             {"control_messages", read(counts_.control_messages)}};
@@ -214,7 +215,8 @@ Result<std::unique_ptr<Device>> open_shm_device(const ShmOptions& options, const
                             shm::Listener::create(std::move(socket)));
   PENSTOCK_ASSIGN_OR_RETURN(
       std::unique_ptr<shm::RegionTable> regions,
-      shm::RegionTable::create(options.incarnation != 0 ? options.incarnation : random_u64()));
+      shm::RegionTable::create(options.incarnation != 0 ? options.incarnation : random_u64(),
+                               options.by_kernel));
   return std::unique_ptr<Device>(std::make_unique<shm::ShmDevice>(
       std::move(listener), std::move(address), std::move(regions), options.cuda, clock));
 }

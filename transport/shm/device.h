@@ -16,6 +16,7 @@ struct CudaDriver;
 struct ShmOptions {
   Incarnation incarnation = 0;       // of this process's life; 0 makes one up
   const CudaDriver* cuda = nullptr;  // outlives device and mappings; null: the host's
+  bool by_kernel = true;  // peers may copy through the kernel, where the system lets them
 };
 
 // Opens the device and starts listening. `clock` outlives it. Errors: kUnsupported where /proc is

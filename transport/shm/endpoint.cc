@@ -79,12 +79,7 @@ void ShmEndpoint::say_hello() {
     return end(Status(Code::kAccess, "the peer's process runs as another user"));
   if (Status status = queue_.watch(socket_.get(), *this); !status.ok()) return end(status);
   state_ = State::kGreeting;
-  Message hello;
-  hello.kind = MessageKind::kHello;
-  hello.incarnation = regions_.incarnation();
-  hello.token = options_.token;
-  const std::array fds{segment_fd_.get(), regions_.keys_fd(), queue_.bell()};
-  if (send(hello, fds)) segment_fd_.reset();
+  introduce(MessageKind::kHello);
 }
 
 void ShmEndpoint::adopt(Adoption adoption) {
@@ -92,11 +87,21 @@ void ShmEndpoint::adopt(Adoption adoption) {
   if (Status status = queue_.watch(adoption.peer->socket.get(), *this); !status.ok())
     return end(status);
   open(std::move(adoption.peer));
-  Message welcome;
-  welcome.kind = MessageKind::kWelcome;
-  welcome.incarnation = regions_.incarnation();
-  const std::array fds{segment_fd_.get(), regions_.keys_fd(), queue_.bell()};
-  if (send(welcome, fds)) segment_fd_.reset();
+  introduce(MessageKind::kWelcome);
+}
+
+void ShmEndpoint::introduce(MessageKind kind) {
+  Message message;
+  message.kind = kind;
+  message.incarnation = regions_.incarnation();
+  message.scope = options_.scope;
+  if (kind == MessageKind::kHello) message.token = options_.token;
+  if (regions_.probe() != 0) {
+    message.probe_address = reinterpret_cast<std::uintptr_t>(&regions_.probe());
+    message.probe = regions_.probe();
+  }
+  const std::array fds{segment_fd_.get(), regions_.published_fd(), queue_.bell()};
+  if (send(message, fds)) segment_fd_.reset();
 }
 
 void ShmEndpoint::open(std::unique_ptr<Peer> peer) {

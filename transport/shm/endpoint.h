@@ -73,6 +73,7 @@ class ShmEndpoint final : public Endpoint {
 
   // Its life.
   void say_hello();
+  void introduce(MessageKind kind);
   void open(std::unique_ptr<Peer> peer);
   bool send(const Message& message, std::span<const int> fds = {});
   void take_mail();
@@ -89,7 +90,9 @@ class ShmEndpoint final : public Endpoint {
   void run_posts();
   Run run(Sender::Post& post, std::size_t& budget);
   Run run_bytes(Sender::Post& post, std::size_t& budget);
-  Run copy_in_place(Sender::Post& post, const Imports::Region& region, std::size_t& budget);
+  // `mapped`: the peer's region in our memory; null: the kernel copies.
+  Run copy_in_place(Sender::Post& post, std::byte* mapped, std::uint64_t base, std::size_t& budget);
+  Code move(const Sender::Post& post, std::byte* mapped, std::uint64_t base, std::size_t length);
   Run push_pieces(Sender::Post& post, std::size_t& budget);
   Run violate(Code code, const char* what);
   void publish();

@@ -17,6 +17,8 @@ namespace {
 // bounds how long a region's owner waits to take it back.
 constexpr std::size_t kCopyBudget = std::size_t{2} << 20;
 constexpr std::size_t kCopyBytes = std::size_t{256} << 10;
+// Each call of the kernel's costs about as much as copying 10 KB.
+constexpr std::size_t kKernelCopyBytes = std::size_t{1} << 20;
 // The peer sees entries as soon as this much was copied, so that both work at once. One that sleeps
 // is woken at the end of the step only: in a virtual machine that costs as much as copying 100 KB.
 constexpr std::size_t kPublishBytes = std::size_t{16} << 10;
@@ -118,38 +120,70 @@ ShmEndpoint::Run ShmEndpoint::run(Sender::Post& post, std::size_t& budget) {
 ShmEndpoint::Run ShmEndpoint::run_bytes(Sender::Post& post, std::size_t& budget) {
   if (post.incarnation != peer_->incarnation)
     return violate(Code::kStale, "post: the region is of another life of the peer");
-  const Imports::Region* const region = imports_.find(post.key);
-  if (region == nullptr) {
-    Message ask;
-    ask.kind = MessageKind::kAsk;
-    ask.key = post.key;
-    send(ask);
-    return Run::kStuck;
-  }
-  if (!region->answered) return Run::kStuck;
-  if (region->code != Code::kOk) return violate(region->code, "post: the peer refused the region");
-  const bool write = post.opcode == Opcode::kWrite;
-  const bool allowed = write ? allows_write(region->access) : allows_read(region->access);
-  if (!allowed || post.offset > region->length || post.local.size() > region->length - post.offset)
+  const Peer::Region there = peer_->look_up(post.key);
+  if (there.code != Code::kOk) return violate(there.code, "post: the peer refuses the region");
+  const Access access = there.rights.access;
+  const bool allowed = post.opcode == Opcode::kWrite ? allows_write(access) : allows_read(access);
+  if (!allowed || post.offset > there.length || post.local.size() > there.length - post.offset)
     return violate(Code::kAccess, "post: outside what the peer allows");
-  return region->base != nullptr ? copy_in_place(post, *region, budget) : push_pieces(post, budget);
+  if (there.rights.shared) {
+    const Imports::Region* const region = imports_.find(post.key);
+    if (region == nullptr) {
+      Message ask;
+      ask.kind = MessageKind::kAsk;
+      ask.key = post.key;
+      send(ask);
+      return Run::kStuck;
+    }
+    if (!region->answered) return Run::kStuck;
+    if (region->code != Code::kOk || region->length != there.length)
+      return violate(region->code, "post: the peer refused the region");
+    if (region->base != nullptr) return copy_in_place(post, region->base, 0, budget);
+  }
+  if (peer_->memory) return copy_in_place(post, nullptr, there.base, budget);
+  return push_pieces(post, budget);
 }
 
-ShmEndpoint::Run ShmEndpoint::copy_in_place(Sender::Post& post, const Imports::Region& region,
-                                            std::size_t& budget) {
-  const std::size_t length = std::min(post.local.size() - post.moved, kCopyBytes);
-  std::byte* const here = post.local.data() + post.moved;
-  std::byte* const there = region.base + post.offset + post.moved;
+Code ShmEndpoint::move(const Sender::Post& post, std::byte* mapped, std::uint64_t base,
+                       std::size_t length) {
+  const std::span<std::byte> here = post.local.subspan(post.moved, length);
+  const std::uint64_t offset = post.offset + post.moved;
+  const bool write = post.opcode == Opcode::kWrite;
+  if (mapped == nullptr)
+    return write ? peer_->memory.write(here, base + offset)
+                 : peer_->memory.read(base + offset, here);
+  std::byte* const there = mapped + offset;
+  std::memcpy(write ? there : here.data(), write ? here.data() : there, length);
+  return Code::kOk;
+}
+
+ShmEndpoint::Run ShmEndpoint::copy_in_place(Sender::Post& post, std::byte* mapped,
+                                            std::uint64_t base, std::size_t& budget) {
+  const std::size_t most = mapped != nullptr ? kCopyBytes : kKernelCopyBytes;
+  const std::size_t length = std::min(post.local.size() - post.moved, most);
+  // Its number may be another process's by now.
+  if (mapped == nullptr && peer_->gone()) {
+    look_ = true;
+    return Run::kStuck;
+  }
   SharedWord& inside = own_.words().inside;
   // First we say where we are, then we look whether it is alive: its owner does it the other way
   // round. Both sequentially consistent.
   inside.store(slot_of(post.key) + std::uint64_t{1}, std::memory_order_seq_cst);
-  const bool alive = peer_->key_of(slot_of(post.key)).load(std::memory_order_seq_cst) == post.key;
-  if (alive && post.opcode == Opcode::kWrite) std::memcpy(there, here, length);
-  if (alive && post.opcode == Opcode::kRead) std::memcpy(here, there, length);
+  const bool alive = peer_->alive(post.key);
+  const Code code = alive ? move(post, mapped, base, length) : Code::kStale;
   inside.store(0, std::memory_order_release);  // pairs with the owner's wait
   if (!alive) return violate(Code::kStale, "post: the peer took the region back");
-  count(counts_.bytes_in_place, length);
+  if (code == Code::kUnsupported) {
+    peer_->memory = ProcessMemory();  // the system changed its mind: pieces from now on
+    return Run::kMore;
+  }
+  if (code == Code::kConnectionLost) {
+    look_ = true;
+    return Run::kStuck;
+  }
+  if (code != Code::kOk) return violate(code, "post: the peer's memory is not where it says");
+  count(mapped != nullptr ? counts_.bytes_in_place : counts_.bytes_by_kernel, length);
   budget -= std::min(budget, length);
   post.moved += length;
   if (post.moved < post.local.size()) return Run::kMore;
@@ -165,7 +199,9 @@ ShmEndpoint::Run ShmEndpoint::push_pieces(Sender::Post& post, std::size_t& budge
   return post.moved < post.local.size() ? Run::kMore : Run::kStarted;
 }
 
+// What was posted before is completed first.
 ShmEndpoint::Run ShmEndpoint::violate(Code code, const char* what) {
+  if (!sender_.settled()) return Run::kStuck;
   refuse(code, what);
   return Run::kViolation;
 }

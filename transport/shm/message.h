@@ -5,8 +5,8 @@
 // What goes over the socket of a connection: who is there, which memory, and why it ended. One
 // datagram each, of fixed size, in this host's byte order; the bytes themselves go through memory.
 //
-//   connector ── kHello (token; segment, keys, bell) ──▶ acceptor
-//             ◀─ kWelcome (segment, keys, bell) or kRefusal (code) ──
+//   connector ── kHello (token, probe, scope; segment, regions, bell) ──▶ acceptor
+//             ◀─ kWelcome (probe, scope; segment, regions, bell) or kRefusal (code) ──
 //   either    ── kAsk (key) ──▶  ◀── kGrant (key, code, where it lies; its memory if shared) ──
 //   either    ── kFault (code) ──▶ before it hangs up because of what the peer did
 
@@ -21,7 +21,7 @@
 namespace penstock::shm {
 
 inline constexpr std::uint32_t kMagic = 0x4d'53'53'50;  // "PSSM"
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 
 enum class MessageKind : std::uint8_t { kHello, kWelcome, kRefusal, kAsk, kGrant, kFault };
 
@@ -32,6 +32,10 @@ struct Message {
   Code code = Code::kOk;        // kRefusal, kGrant, kFault
   Incarnation incarnation = 0;  // kHello, kWelcome: the sender's
   Token token{};                // kHello
+  // kHello, kWelcome: a word of the sender's memory and what it reads, which proves that its memory
+  // can be reached (process_memory.h); 0: it shall not be.
+  std::uint64_t probe_address = 0;
+  std::uint64_t probe = 0;
   // kAsk, kGrant
   std::uint64_t key = 0;
   std::uint64_t length = 0;        // of the region
@@ -41,15 +45,17 @@ struct Message {
   Access access{};                 // what the region allows
   std::uint8_t to_map = 0;         // kAsk: for map(), comes back in kGrant
   MemoryKind memory{};             // of the region
-  std::uint8_t unused[5] = {};
+  std::uint8_t unused = 0;
+  PeerScope scope =
+      kAnyScope;  // kHello, kWelcome: whose regions of the sender the receiver may use
   // kGrant of GPU memory, which has no block and no descriptor: what opens its allocation.
   CudaIpcHandle cuda{};
   std::array<char, 16> gpu{};  // PCI address
 };
-static_assert(sizeof(Message) == 160);
+static_assert(sizeof(Message) == 176);
 
 // The descriptors of a hello and a welcome, in this order; a grant has one or none.
-enum : std::size_t { kSegmentFd, kKeysFd, kBellFd, kMaxFds };
+enum : std::size_t { kSegmentFd, kRegionsFd, kBellFd, kMaxFds };
 
 struct Parcel {
   Message message;

@@ -20,15 +20,17 @@ std::uint64_t make_key(std::uint32_t slot) {
 
 }  // namespace
 
-Result<std::unique_ptr<RegionTable>> RegionTable::create(Incarnation incarnation) {
-  PENSTOCK_ASSIGN_OR_RETURN(SharedMemory keys,
-                            create_shared(kMaxRegions * sizeof(SharedWord), Others::kRead));
-  return std::unique_ptr<RegionTable>(new RegionTable(incarnation, std::move(keys)));
+Result<std::unique_ptr<RegionTable>> RegionTable::create(Incarnation incarnation, bool by_kernel) {
+  PENSTOCK_ASSIGN_OR_RETURN(SharedMemory published,
+                            create_shared(kMaxRegions * sizeof(RegionEntry), Others::kRead));
+  return std::unique_ptr<RegionTable>(
+      new RegionTable(incarnation, std::move(published), by_kernel));
 }
 
-RegionTable::RegionTable(Incarnation incarnation, SharedMemory keys)
+RegionTable::RegionTable(Incarnation incarnation, SharedMemory published, bool by_kernel)
     : incarnation_(incarnation),
-      keys_(std::move(keys)),
+      published_(std::move(published)),
+      probe_(by_kernel ? random_u64() | 1U : 0),
       slots_(std::make_unique<Slot[]>(kMaxRegions)) {
   free_.reserve(kMaxRegions);
   for (std::uint32_t i = kMaxRegions; i > 0; --i) free_.push_back(i - 1);
@@ -84,7 +86,11 @@ Result<std::uint64_t> RegionTable::add(std::span<std::byte> bytes, Access access
   slot.block = cuda == nullptr ? block_for(slot) : nullptr;
   slot.cuda = cuda;
   const std::uint64_t key = slot.key;
-  key_word(key).store(key, std::memory_order_release);
+  RegionEntry& told = entry(key);
+  told.base.store(reinterpret_cast<std::uintptr_t>(bytes.data()), std::memory_order_relaxed);
+  told.length.store(bytes.size(), std::memory_order_relaxed);
+  told.rights.store(pack({access, shared(key), cuda == nullptr, scope}), std::memory_order_relaxed);
+  told.key.store(key, std::memory_order_release);  // pairs with Peer::look_up()
   // Pairs with the acquire in enter(): who sees the bit sees the fields. Not a store: someone who
   // found the slot free may be counted in the word at this moment.
   slot.state.fetch_or(kValid, std::memory_order_release);
@@ -96,7 +102,7 @@ void RegionTable::remove(std::uint64_t key) {
   CHECK(slot.key == key, "a region is removed twice");
   slot.state.fetch_and(~kValid, std::memory_order_acq_rel);
   // Before the peers' `inside` is looked at: whoever we do not see inside sees this.
-  key_word(key).store(0, std::memory_order_seq_cst);
+  entry(key).key.store(0, std::memory_order_seq_cst);
   // Pairs with the release of a guard.
   while (slot.state.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   wait_for_peers(slot_of(key));
@@ -137,8 +143,8 @@ void RegionTable::retire(std::unique_ptr<Peer> peer) {
   retired_.push_back(std::move(peer));
 }
 
-SharedWord& RegionTable::key_word(std::uint64_t key) const {
-  return keys_.mapping.as<SharedWord>()[slot_of(key)];
+RegionEntry& RegionTable::entry(std::uint64_t key) const {
+  return published_.mapping.as<RegionEntry>()[slot_of(key)];
 }
 
 RegionTable::Guard RegionTable::enter(std::uint64_t key) const {

@@ -6,10 +6,13 @@
 //
 // Blocks are what allocate_memory() made: memory of its own that peers can map. A region inside a
 // block is shared: its owner hands the block out once the peer may have it, and from then on the
-// peer's copies go straight in. Any other region is reached through the owner, who copies for the
-// peer. GPU memory is lent to be mapped and never copied here. What says "alive" is therefore
-// double: `state` for our own threads, and a word of shared memory that all peers map read-only and
-// look at before each copy.
+// peer's copies go straight in. Any other region is reached through the kernel, or through the
+// owner, who copies for the peer. GPU memory is lent to be mapped and never copied here. What says
+// "alive" is therefore double: `state` for our own threads, and a word of shared memory that all
+// peers map read-only and look at before each copy.
+//
+// What a peer must know of a region is in a table of shared memory that all peers map read-only;
+// it copies to and from any region by the kernel where the system allows that.
 //
 // Removal clears both and waits for whoever is inside: our threads are counted in `state`; a peer
 // says in its segment which region it is inside of. A copy is short. A peer that is dead is known
@@ -32,7 +35,8 @@ namespace penstock::shm {
 
 class RegionTable {
  public:
-  static Result<std::unique_ptr<RegionTable>> create(Incarnation incarnation);
+  // `by_kernel`: peers may reach what is not shared through the kernel.
+  static Result<std::unique_ptr<RegionTable>> create(Incarnation incarnation, bool by_kernel);
 
   // Shared memory that registrations may lie in. What peers of which scope may do with all of it is
   // bounded by `access` and `scope`; with kLocal, by the registrations alone.
@@ -83,7 +87,9 @@ class RegionTable {
   void watch(const Peer& peer);
   void retire(std::unique_ptr<Peer> peer);
 
-  int keys_fd() const { return keys_.fd.get(); }
+  int published_fd() const { return published_.fd.get(); }
+  // A word of ours that peers may try to read; 0 when they shall not.
+  const std::uint64_t& probe() const { return probe_; }
   Incarnation incarnation() const { return incarnation_; }
 
  private:
@@ -105,14 +111,15 @@ class RegionTable {
     const CudaShare* cuda = nullptr;
   };
 
-  RegionTable(Incarnation incarnation, SharedMemory keys);
+  RegionTable(Incarnation incarnation, SharedMemory published, bool by_kernel);
   const Block* block_for(const Slot& slot) const REQUIRES(mutex_);
   Guard enter(std::uint64_t key) const;
-  SharedWord& key_word(std::uint64_t key) const;
+  RegionEntry& entry(std::uint64_t key) const;
   void wait_for_peers(std::uint32_t slot);
 
   const Incarnation incarnation_;
-  const SharedMemory keys_;
+  const SharedMemory published_;
+  const std::uint64_t probe_;
   const std::unique_ptr<Slot[]> slots_;
   Mutex mutex_;
   std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);

@@ -56,6 +56,8 @@ class Sender {
   // The peer has consumed that many entries; takes what it answered. False when it cannot have.
   bool acknowledge(std::uint64_t consumed, const Segment& peer);
 
+  // Everything that was started is done.
+  bool settled() const { return needed_ <= acked_; }
   std::uint64_t pushed() const { return pushed_; }
   std::uint64_t acked() const { return acked_; }
 
