@@ -305,6 +305,54 @@ TEST_F(ShmHostile, WhatIsNotItsMemoryIsNeverCopiedTo) {
   }
 }
 
+TEST_F(ShmHostile, WhatItLeavesToUsIsFetchedFromWhereItLendsIt) {
+  const std::uint64_t word = 0x1234'5678'9abc'def1;
+  const std::array<std::byte, 64> lent{std::byte{6}};
+  std::vector<std::byte> bytes(64);
+  const auto to =
+      server_.device->register_memory(bytes, MemoryKind::kHost, Access::kRemoteWrite, kAnyScope)
+          .value();
+  const auto address = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at); };
+  const auto begin = [&](bool reachable, std::uint64_t from, std::uint64_t length = 64) {
+    raw_.hello.probe_address = reachable ? address(&word) : 0;
+    raw_.hello.probe = word;
+    befriend();
+    raw_.publish({.kind = shm::EntryKind::kFetch,
+                  .flags = shm::kEntryImmediate,
+                  .immediate = 9,
+                  .length = length,
+                  .key = to->describe().key[key_slot(ProviderKind::kShm)],
+                  .position = from});
+  };
+  const auto again = [&] {
+    raw_.socket.reset();
+    raw_.segment.words().published.store(raw_.published = 0, std::memory_order_seq_cst);
+    server_.events.clear();
+    server_.endpoint.reset();
+    server_.accept(token_);
+  };
+  begin(true, address(lent.data()));
+  EXPECT_EQ(server_.wait_for(Event::kImmediate)->immediate, 9U);
+  EXPECT_EQ(bytes[0], std::byte{6});
+  again();
+  begin(true, 16);
+  expect_thrown_out(Code::kAccess);
+  again();
+  begin(false, address(lent.data()));
+  expect_thrown_out(Code::kProtocol);
+  again();
+  begin(true, address(lent.data()), shm::kFetchBytes + 1);
+  expect_thrown_out(Code::kProtocol);
+  again();
+  raw_.segment.words().ended.store(1, std::memory_order_seq_cst);
+  begin(true, address(lent.data()));
+  for (int i = 0; i < 200; ++i) server_.poll();
+  raw_.socket.reset();
+  ASSERT_TRUE(server_.wait_for(Event::kDisconnected).has_value());
+  for (const Completion& event : server_.events)
+    EXPECT_NE(event.event, Event::kImmediate) << "of bytes that were lent no longer";
+}
+
 TEST_F(ShmHostile, MemoryForReadingCannotBeMappedForWriting) {
   const auto region = server_.device->allocate_memory(4096, Access::kMap).value();
   befriend();

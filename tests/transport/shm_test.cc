@@ -261,7 +261,8 @@ TEST_F(ShmByKernel, MemoryThatIsNotSharedIsCopiedOnceAndWithoutAsking) {
   EXPECT_EQ(a_.wait_for(Event::kReadDone)->code, Code::kOk);
   EXPECT_TRUE(has_pattern(there, 7));
   EXPECT_TRUE(has_pattern(back, 7));
-  EXPECT_EQ(a_.counter("bytes_by_kernel"), 6'000'000U);
+  EXPECT_EQ(a_.counter("bytes_by_kernel") + b_.counter("bytes_by_kernel"), 6'000'000U);
+  EXPECT_GT(b_.counter("bytes_by_kernel"), 0U) << "of a large write the peer does its share";
   EXPECT_EQ(b_.counter("bytes_copied_twice"), 0U);
   EXPECT_EQ(a_.counter("control_messages") + b_.counter("control_messages"), messages);
 }

@@ -107,6 +107,7 @@ void ShmEndpoint::introduce(MessageKind kind) {
 void ShmEndpoint::open(std::unique_ptr<Peer> peer) {
   peer_ = std::move(peer);
   regions_.watch(*peer_);
+  own_.words().fetches.store(peer_->memory ? 1 : 0, std::memory_order_release);
   state_ = State::kOpen;
   announce_ = true;
 }
@@ -279,6 +280,7 @@ void ShmEndpoint::end(Status status) {
   if (state_ >= State::kEnding) return;
   if (state_ == State::kWaiting) listener_->forget(queue_, serial_);
   if (state_ == State::kOpen) {
+    own_.words().ended.store(1, std::memory_order_seq_cst);
     (void)take_acknowledgements();
     publish();
     ring();

@@ -93,6 +93,7 @@ class ShmEndpoint final : public Endpoint {
   // `mapped`: the peer's region in our memory; null: the kernel copies.
   Run copy_in_place(Sender::Post& post, std::byte* mapped, std::uint64_t base, std::size_t& budget);
   Code move(const Sender::Post& post, std::byte* mapped, std::uint64_t base, std::size_t length);
+  bool leaves_share(const Sender::Post& post);
   Run push_pieces(Sender::Post& post, std::size_t& budget);
   Run violate(Code code, const char* what);
   void publish();

@@ -17,8 +17,6 @@ namespace {
 // bounds how long a region's owner waits to take it back.
 constexpr std::size_t kCopyBudget = std::size_t{2} << 20;
 constexpr std::size_t kCopyBytes = std::size_t{256} << 10;
-// Each call of the kernel's costs about as much as copying 10 KB.
-constexpr std::size_t kKernelCopyBytes = std::size_t{1} << 20;
 // The peer sees entries as soon as this much was copied, so that both work at once. One that sleeps
 // is woken at the end of the step only: in a virtual machine that costs as much as copying 100 KB.
 constexpr std::size_t kPublishBytes = std::size_t{16} << 10;
@@ -41,10 +39,12 @@ void ShmEndpoint::step(EventSink& sink, std::uint64_t pass) {
     take_mail();
   }
   if (state_ == State::kOpen) {
-    const std::uint64_t copied = receiver_.copied_bytes();
+    const std::uint64_t copied = receiver_.copied_bytes(), fetched = receiver_.fetched_bytes();
     const Receiver::Fault fault = receiver_.receive(*peer_, own_, sink);
     if (receiver_.copied_bytes() != copied)
       count(counts_.bytes_copied_twice, receiver_.copied_bytes() - copied);
+    if (receiver_.fetched_bytes() != fetched)
+      count(counts_.bytes_by_kernel, receiver_.fetched_bytes() - fetched);
     if (fault.code != Code::kOk) refuse(fault.code, fault.what);
   }
   if (state_ == State::kOpen && !leaving_) run_posts();
@@ -140,8 +140,22 @@ ShmEndpoint::Run ShmEndpoint::run_bytes(Sender::Post& post, std::size_t& budget)
       return violate(region->code, "post: the peer refused the region");
     if (region->base != nullptr) return copy_in_place(post, region->base, 0, budget);
   }
-  if (peer_->memory) return copy_in_place(post, nullptr, there.base, budget);
-  return push_pieces(post, budget);
+  if (!peer_->memory) return push_pieces(post, budget);
+  if (leaves_share(post) && sender_.push_entry(own_, post, EntryKind::kFetch, kFetchBytes)) {
+    publish();
+    ring();
+    return Run::kMore;
+  }
+  return copy_in_place(post, nullptr, there.base, budget);
+}
+
+// Of what the kernel copies, the peer does a part: both of us are at work then.
+bool ShmEndpoint::leaves_share(const Sender::Post& post) {
+  if (post.opcode != Opcode::kWrite || post.local.size() - post.moved < 2 * kFetchBytes)
+    return false;
+  if (peer_->segment.words().fetches.load(std::memory_order_relaxed) == 0) return false;
+  if (!sender_.may_fetch() && !take_acknowledgements()) return false;  // told in the next step
+  return sender_.may_fetch();
 }
 
 Code ShmEndpoint::move(const Sender::Post& post, std::byte* mapped, std::uint64_t base,
@@ -159,8 +173,7 @@ Code ShmEndpoint::move(const Sender::Post& post, std::byte* mapped, std::uint64_
 
 ShmEndpoint::Run ShmEndpoint::copy_in_place(Sender::Post& post, std::byte* mapped,
                                             std::uint64_t base, std::size_t& budget) {
-  const std::size_t most = mapped != nullptr ? kCopyBytes : kKernelCopyBytes;
-  const std::size_t length = std::min(post.local.size() - post.moved, most);
+  const std::size_t length = std::min(post.local.size() - post.moved, kCopyBytes);
   // Its number may be another process's by now.
   if (mapped == nullptr && peer_->gone()) {
     look_ = true;

@@ -28,8 +28,8 @@ Receiver::Fault Receiver::receive(const Peer& peer, const Segment& own, EventSin
   if (finished()) return {};
   if (published - consumed_ > kRingEntries)
     return {Code::kProtocol, "the peer's ring counts what cannot be in it"};
-  const std::uint64_t budget_end = copied_bytes_ + kCopyBudget;
-  while (consumed_ != published && copied_bytes_ < budget_end) {
+  const std::uint64_t budget_end = copied_bytes_ + fetched_bytes_ + kCopyBudget;
+  while (consumed_ != published && copied_bytes_ + fetched_bytes_ < budget_end) {
     const Step step = take(peer.segment.load(consumed_), peer, own, sink);
     if (step == Step::kNoRoom) break;
     if (step == Step::kFault) return fault_;
@@ -71,21 +71,38 @@ Receiver::Step Receiver::take_message(const Entry& entry, const Peer& peer, Even
 }
 
 Receiver::Step Receiver::copy(const Entry& entry, const Peer& peer, const Segment& own) {
-  const bool write = entry.kind == EntryKind::kPiece;
+  const bool fetched = entry.kind == EntryKind::kFetch;
+  const bool write = entry.kind == EntryKind::kPiece || fetched;
   if (!write && entry.kind != EntryKind::kRead)
     return fail(Code::kProtocol, "an entry of no known kind");
-  if (entry.length > kPieceBytes || entry.position > kAreaBytes - entry.length)
+  if (entry.length > (fetched ? kFetchBytes : kPieceBytes) ||
+      (!fetched && entry.position > kAreaBytes - entry.length))
     return fail(Code::kProtocol, "a piece outside the peer's segment");
   std::span<std::byte> bytes;
   RegionTable::Guard guard;
   const Code code = regions_.resolve(entry.key, write ? Access::kRemoteWrite : Access::kRemoteRead,
                                      scope_, entry.offset, entry.length, bytes, guard);
   if (code != Code::kOk) return fail(code, write ? "a write was refused" : "a read was refused");
+  if (fetched) return fetch(entry, peer, bytes);
   if (write)
     std::memcpy(bytes.data(), peer.segment.outgoing(entry.position), bytes.size());
   else
     std::memcpy(own.answers(entry.position), bytes.data(), bytes.size());
   copied_bytes_ += bytes.size();
+  return Step::kTaken;
+}
+
+// Nothing of it is reported unless the peer still lent the bytes when they had been read.
+Receiver::Step Receiver::fetch(const Entry& entry, const Peer& peer, std::span<std::byte> to) {
+  if (!peer.memory) return fail(Code::kProtocol, "a fetch that cannot be done");
+  const Code code = peer.memory.read(entry.position, to);
+  if (peer.segment.words().ended.load(std::memory_order_seq_cst) != 0 || peer.gone() ||
+      code == Code::kConnectionLost) {
+    set_last(consumed_);
+    return Step::kNoRoom;
+  }
+  if (code != Code::kOk) return fail(code, "a fetch from where the peer has nothing");
+  fetched_bytes_ += to.size();
   return Step::kTaken;
 }
 

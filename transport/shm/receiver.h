@@ -37,12 +37,14 @@ class Receiver {
            peer.segment.words().published.load(std::memory_order_seq_cst) != consumed_;
   }
   std::uint64_t consumed() const { return consumed_; }
-  std::uint64_t copied_bytes() const { return copied_bytes_; }
+  std::uint64_t copied_bytes() const { return copied_bytes_; }    // twice
+  std::uint64_t fetched_bytes() const { return fetched_bytes_; }  // by the kernel
 
  private:
   enum class Step : std::uint8_t { kTaken, kNoRoom, kFault };
   Step take(const Entry& entry, const Peer& peer, const Segment& own, EventSink& sink);
   Step take_message(const Entry& entry, const Peer& peer, EventSink& sink);
+  Step fetch(const Entry& entry, const Peer& peer, std::span<std::byte> to);
   Step copy(const Entry& entry, const Peer& peer, const Segment& own);
   Step fail(Code code, const char* what) {
     fault_ = {code, what};
@@ -57,6 +59,7 @@ class Receiver {
   std::uint64_t consumed_ = 0;
   std::uint64_t last_ = UINT64_MAX;
   std::uint64_t copied_bytes_ = 0;
+  std::uint64_t fetched_bytes_ = 0;
   Fault fault_;
 };
 

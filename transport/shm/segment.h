@@ -28,6 +28,8 @@ inline constexpr std::size_t kRingEntries = 1024;
 inline constexpr std::size_t kAreaBytes = std::size_t{1} << 20;
 // Pieces of what is copied twice: both copies go on at once, from cache to cache.
 inline constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
+// What one side leaves to the other at once of what the kernel copies.
+inline constexpr std::size_t kFetchBytes = std::size_t{256} << 10;
 inline constexpr std::uint32_t kMaxMessageBytes = 4096;
 static_assert(kMaxMessageBytes <= kPieceBytes && kPieceBytes * 4 <= kAreaBytes);
 
@@ -52,6 +54,11 @@ struct Words {
   // Stored before the owner looks at the peer's first line once more, loaded after the peer wrote
   // that line, both sequentially consistent: one of the two sees the other.
   alignas(64) SharedWord asleep;
+  // 1: the owner can read the peer's memory through the kernel, so entries may be kFetch.
+  SharedWord fetches;
+  // 1: the connection has ended for the owner, and what its fetches name is lent no longer. Stored
+  // before its posts are completed, loaded after each fetch, both sequentially consistent.
+  SharedWord ended;
   // 1 + slot of the peer's region that the owner's copy is inside of, else 0. Stored before the
   // owner looks whether the region is alive; see RegionTable::remove().
   alignas(64) SharedWord inside;
@@ -64,6 +71,7 @@ enum class EntryKind : std::uint8_t {
   kPiece = 2,    // bytes of a write, in the outgoing area at `position`
   kRead = 3,     // a request for bytes, to be put in the answers area at `position`
   kMessage = 4,  // a message, in the outgoing area
+  kFetch = 5,    // bytes of a write, in the sender's process at address `position`
 };
 inline constexpr std::uint8_t kEntryImmediate = 1;  // flag: report `immediate` and `total`
 
@@ -76,7 +84,7 @@ struct Entry {
   std::uint64_t total = 0;     // bytes of the whole write, for the immediate
   std::uint64_t key = 0;       // of the receiver's region
   std::uint64_t offset = 0;    // in that region
-  std::uint64_t position = 0;  // in the area
+  std::uint64_t position = 0;  // in the area, or an address
   std::uint64_t unused_words[2] = {};
 };
 using EntryWords = std::array<std::uint64_t, 8>;

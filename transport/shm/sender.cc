@@ -36,18 +36,22 @@ bool Sender::push_entry(const Segment& own, Post& post, EntryKind kind, std::siz
               .key = post.key,
               .offset = post.offset + post.moved};
   const bool carries = kind != EntryKind::kNotice;
-  if (carries && !reserve(length, entry.position)) return false;
+  std::byte* const local = carries ? post.local.data() + post.moved : nullptr;
+  if (kind == EntryKind::kFetch)
+    entry.position = reinterpret_cast<std::uintptr_t>(local);
+  else if (carries && !reserve(length, entry.position))
+    return false;
   const bool last = !carries || post.moved + length == post.local.size();
   if (post.has_immediate && last) entry.flags = kEntryImmediate;
   Record& record = records_[pushed_ % kRingEntries];
   record = {.area_end = area_end_, .into = nullptr, .position = entry.position, .length = length};
-  std::byte* const local = carries ? post.local.data() + post.moved : nullptr;
   if (kind == EntryKind::kRead)
     record.into = local;
-  else if (length > 0)
+  else if (kind != EntryKind::kFetch && length > 0)
     std::memcpy(own.outgoing(entry.position), local, length);
   own.store(pushed_++, entry);
-  if (kind == EntryKind::kPiece || kind == EntryKind::kRead) needed_ = pushed_;
+  if (kind != EntryKind::kNotice && kind != EntryKind::kMessage) needed_ = pushed_;
+  if (kind == EntryKind::kFetch) fetches_ = {fetches_[1], pushed_};
   if (carries) post.moved += length;
   return true;
 }

@@ -10,8 +10,11 @@
 //
 // A post is done when it was started completely and the peer consumed every piece and every read up
 // to there. Bytes that are in place and what is in the ring need nobody: they are with the peer.
+// Of a large write to memory that is not shared the peer copies a share itself: a few fetches at a
+// time, so that whoever has time copies more.
 // The areas of the segment are given out and come back in the order of the entries.
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -49,13 +52,15 @@ class Sender {
   bool oldest_done() const { return oldest_ != next_ && posts_[oldest_ & mask_].until <= acked_; }
   void retire_oldest();
 
-  // An entry for the next `length` bytes of `post`, as a message, a piece or a read. False when the
-  // ring or the area is full.
+  // An entry for the next `length` bytes of `post`, as a message, a piece, a read or a fetch. False
+  // when the ring or the area is full.
   bool push_entry(const Segment& own, Post& post, EntryKind kind, std::size_t length);
 
   // The peer has consumed that many entries; takes what it answered. False when it cannot have.
   bool acknowledge(std::uint64_t consumed, const Segment& peer);
 
+  // The peer has few enough fetches to do.
+  bool may_fetch() const { return fetches_[0] <= acked_; }
   // Everything that was started is done.
   bool settled() const { return needed_ <= acked_; }
   std::uint64_t pushed() const { return pushed_; }
@@ -76,7 +81,8 @@ class Sender {
   std::vector<Record> records_;
   std::uint64_t oldest_ = 0, next_ = 0, end_ = 0;
   std::uint64_t acked_ = 0, pushed_ = 0;
-  std::uint64_t needed_ = 0;                     // behind the last piece or read
+  std::uint64_t needed_ = 0;                     // behind the last piece, read or fetch
+  std::array<std::uint64_t, 2> fetches_{};       // behind the last ones
   std::uint64_t area_begin_ = 0, area_end_ = 0;  // in use; modulo kAreaBytes
 };
 
