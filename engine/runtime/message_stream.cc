@@ -53,14 +53,15 @@ MessageStream::MessageStream(Device& device, RegionCache& regions, PeerScope sco
       scope_(scope),
       peer_(peer),
       receiver_(receiver),
+      frame_bytes_(std::min<std::size_t>(device.capabilities().max_message_bytes, kMaxFrameBytes)),
       pool_(std::make_shared<LandingPool>(device, scope)) {}
 
 MessageStream::~MessageStream() { pool_->close(); }
 
 Status MessageStream::open() {
   if (frames_ != nullptr) return {};
-  PENSTOCK_ASSIGN_OR_RETURN(frames_,
-                            device_.allocate_memory(kFrames * kFrameBytes, Access::kLocal, scope_));
+  PENSTOCK_ASSIGN_OR_RETURN(
+      frames_, device_.allocate_memory(kFrames * frame_bytes_, Access::kLocal, scope_));
   for (std::uint32_t i = 0; i < kFrames; ++i) free_frames_.push_back(kFrames - 1 - i);
   return {};
 }
@@ -168,7 +169,7 @@ static std::size_t copy_parts(const OpenMessage& message, std::uint64_t from,
 
 std::byte* MessageStream::take_frame() {
   if (free_frames_.empty()) return nullptr;
-  return frames_->bytes().data() + free_frames_.back() * kFrameBytes;
+  return frames_->bytes().data() + free_frames_.back() * frame_bytes_;
 }
 
 // Posts the frame that take_frame() gave.
@@ -176,7 +177,7 @@ bool MessageStream::post_frame(std::size_t length, std::uint32_t sequence_low) {
   WorkRequest work;
   work.opcode = Opcode::kSend;
   work.local = frames_.get();
-  work.local_offset = free_frames_.back() * kFrameBytes;
+  work.local_offset = free_frames_.back() * frame_bytes_;
   work.length = length;
   work.tag = kMessageTag | std::uint64_t{free_frames_.back()} << 24 | sequence_low;
   if (!endpoint_->post(work).ok()) return false;
@@ -200,7 +201,7 @@ bool MessageStream::post_first(Outgoing& out) {
   if (!message.meta.empty()) std::memcpy(at + used, message.meta.data(), message.meta.size());
   used += message.meta.size();
   std::size_t payload = 0;
-  if (!out.large()) payload = copy_parts(message, 0, {at + used, kFrameBytes - used});
+  if (!out.large()) payload = copy_parts(message, 0, {at + used, frame_bytes_ - used});
   if (!post_frame(used + payload, static_cast<std::uint32_t>(out.sequence & kLowMask)))
     return false;
   ++out.pending;
@@ -214,8 +215,8 @@ bool MessageStream::post_more(Outgoing& out) {
   if (at == nullptr) return false;
   const MessageFrame frame{kMore, 0, 0, 0, out.sequence};
   std::memcpy(at, &frame, sizeof frame);
-  const std::size_t payload =
-      copy_parts(out.prepared.message, out.cursor, {at + sizeof frame, kFrameBytes - sizeof frame});
+  const std::size_t payload = copy_parts(out.prepared.message, out.cursor,
+                                         {at + sizeof frame, frame_bytes_ - sizeof frame});
   if (!post_frame(sizeof frame + payload, static_cast<std::uint32_t>(out.sequence & kLowMask)))
     return false;
   ++out.pending;

@@ -38,7 +38,8 @@ struct MessageFrame;
 class MessageStream {
  public:
   static constexpr std::uint64_t kEagerBytes = std::uint64_t{16} << 10;
-  static constexpr std::size_t kFrameBytes = 4096;
+  // At most: as long as the device's messages may be. An eager message fits one of that size.
+  static constexpr std::size_t kMaxFrameBytes = std::size_t{20} << 10;
   static constexpr std::size_t kFrames = 64;        // under way at once
   static constexpr std::size_t kMaxUnderWay = 64;   // messages begun and not at the peer
   static constexpr std::size_t kMaxArriving = 256;  // more at once breaks the protocol
@@ -122,9 +123,10 @@ class MessageStream {
   const PeerScope scope_;
   const Rank peer_;
   MessageReceiver& receiver_;
+  const std::size_t frame_bytes_;
   Endpoint* endpoint_ = nullptr;
 
-  std::unique_ptr<MemoryRegion> frames_;  // kFrames of kFrameBytes
+  std::unique_ptr<MemoryRegion> frames_;  // kFrames of frame_bytes_
   std::vector<std::uint32_t> free_frames_;
   std::deque<Prepared> waiting_;    // by priority, then in order
   std::deque<Outgoing> under_way_;  // by sequence

@@ -135,7 +135,7 @@ Status MessageStream::grant(std::uint64_t sequence, Arriving& message) {
   const std::vector<std::byte> body = encode_body(std::move(answer));
   const MessageFrame frame{kGrant, 0, 0, 0, sequence};
   std::vector<std::byte> bytes(sizeof frame + body.size());
-  if (bytes.size() > kFrameBytes) return {Code::kExhausted, "a grant does not fit a frame"};
+  if (bytes.size() > frame_bytes_) return {Code::kExhausted, "a grant does not fit a frame"};
   std::memcpy(bytes.data(), &frame, sizeof frame);
   std::memcpy(bytes.data() + sizeof frame, body.data(), body.size());
   grants_.push_back(std::move(bytes));

@@ -30,7 +30,7 @@ inline constexpr std::size_t kAreaBytes = std::size_t{1} << 20;
 inline constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
 // What one side leaves to the other at once of what the kernel copies.
 inline constexpr std::size_t kFetchBytes = std::size_t{256} << 10;
-inline constexpr std::uint32_t kMaxMessageBytes = 4096;
+inline constexpr std::uint32_t kMaxMessageBytes = 20U << 10;
 static_assert(kMaxMessageBytes <= kPieceBytes && kPieceBytes * 4 <= kAreaBytes);
 
 // A word of shared memory. Stores and loads that order one side's against the other's: see each.

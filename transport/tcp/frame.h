@@ -44,7 +44,7 @@ inline constexpr std::uint32_t kFrameMagic = 0x4b4e5350;  // "PSNK" in memory
 inline constexpr std::uint8_t kFrameVersion = 1;
 inline constexpr std::uint16_t kFlagImmediate = 1;  // kWrite: surfaces `immediate` at the peer
 // Longest kSend. Small: a message is copied once into the receiving endpoint's buffer.
-inline constexpr std::uint32_t kMaxMessageBytes = 4096;
+inline constexpr std::uint32_t kMaxMessageBytes = 20U << 10;
 // Most posts one side may have outstanding: what the peer sizes its queue of read responses for.
 inline constexpr std::uint32_t kMaxSendDepth = 1U << 16;
 
