@@ -12,6 +12,9 @@
 namespace penstock::pslite {
 namespace {
 
+// A missed notice would cost this much and no more.
+constexpr TimeNs kLongestSleepNs = 200 * kMillisecond;
+
 void release_owner(void* owner) { delete static_cast<std::shared_ptr<const void>*>(owner); }
 
 // For the program, which takes over the owner.
@@ -46,8 +49,8 @@ Customer::~Customer() {
   {
     const std::lock_guard lock(queue_mutex_);
     stop_ = true;
-    queued_.notify_all();
   }
+  queued_.notify();
   if (thread_.joinable()) thread_.join();
   (void)fail({Code::kCancelled, "the customer was destroyed"});
 }
@@ -145,18 +148,26 @@ Status Customer::data_response(const penstock_ps_data_response& given) {
 }
 
 Status Customer::wait(int timestamp) {
-  std::unique_lock lock(mutex_);
-  if (pending_.contains(timestamp) && std::this_thread::get_id() == thread_.get_id())
-    return {Code::kInvalidArgument,
-            fmt::format("a callback or handler waits for request {}: its answer would come on this "
-                        "very thread",
-                        timestamp)};
-  changed_.wait(lock, [&] { return !pending_.contains(timestamp); });
-  const auto failed = failed_.find(timestamp);
-  if (failed == failed_.end()) return {};
-  Status status = std::move(failed->second);
-  failed_.erase(failed);
-  return status;
+  const WaitPoint::Waiting waiting(changed_);
+  while (true) {
+    const std::uint32_t seen = changed_.sequence();
+    {
+      const std::lock_guard lock(mutex_);
+      if (!pending_.contains(timestamp)) {
+        const auto failed = failed_.find(timestamp);
+        if (failed == failed_.end()) return {};
+        Status status = std::move(failed->second);
+        failed_.erase(failed);
+        return status;
+      }
+    }
+    if (std::this_thread::get_id() == thread_.get_id())
+      return {Code::kInvalidArgument,
+              fmt::format("a callback or handler waits for request {}: its answer would come on "
+                          "this very thread",
+                          timestamp)};
+    changed_.wait(seen, kLongestSleepNs);
+  }
 }
 
 void Customer::register_buffer(Rank worker, std::uint64_t key, std::span<std::byte> bytes) {
@@ -170,8 +181,8 @@ bool Customer::fail(const Status& why) {
     const std::lock_guard lock(mutex_);
     pending.swap(pending_);
     for (const auto& [timestamp, entry] : pending) failed_[timestamp] = why;
-    changed_.notify_all();
   }
+  changed_.notify();
   return !pending.empty();
 }
 
@@ -183,22 +194,43 @@ bool Customer::idle() {
 // ---- what comes in ------------------------------------------------------------------------------
 
 void Customer::arrived(Message&& message) {
-  const std::lock_guard lock(queue_mutex_);
-  queue_.push_back(std::move(message));
-  queued_.notify_one();
+  if (ends_here(message)) return on_data_response(std::move(message));
+  {
+    const std::lock_guard lock(queue_mutex_);
+    queue_.push_back(std::move(message));
+  }
+  queued_.notify();
+}
+
+// An answer that runs nothing of the program's and moves few bytes ends its request on the thread
+// that brings it: one thread less to be woken.
+bool Customer::ends_here(const Message& message) {
+  if (message.envelope.kind != Kind::kResponse || message.simple()) return false;
+  const std::lock_guard lock(mutex_);
+  const auto pending = pending_.find(message.envelope.timestamp);
+  return pending != pending_.end() && pending->second.data != nullptr &&
+         pending->second.data->plain(message);
 }
 
 void Customer::run() {
+  const WaitPoint::Waiting waiting(queued_);
   while (true) {
+    const std::uint32_t seen = queued_.sequence();
     Message message;
+    bool found = false;
     {
-      std::unique_lock lock(queue_mutex_);
-      queued_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+      const std::lock_guard lock(queue_mutex_);
       if (stop_) return;
-      message = std::move(queue_.front());
-      queue_.pop_front();
+      found = !queue_.empty();
+      if (found) {
+        message = std::move(queue_.front());
+        queue_.pop_front();
+      }
     }
-    handle(message);
+    if (found)
+      handle(message);
+    else
+      queued_.wait(seen, kLongestSleepNs);
   }
 }
 
@@ -290,7 +322,7 @@ void Customer::on_simple_response(Message& message) {
   if (pending == pending_.end() || pending->second.data != nullptr) return;
   if (--pending->second.missing != 0) return;
   pending_.erase(pending);
-  changed_.notify_all();
+  changed_.notify();
 }
 
 void Customer::on_data_response(Message&& message) {
@@ -325,7 +357,7 @@ void Customer::end(int timestamp, const Status& status) {
     if (!status.ok()) failed_[timestamp] = status;
   }
   if (!status.ok()) process_.fatal(status.to_string());
-  changed_.notify_all();
+  changed_.notify();
 }
 
 }  // namespace penstock::pslite

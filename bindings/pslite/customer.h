@@ -8,13 +8,13 @@
 //
 // Thread: any, except as said.
 
-#include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "bindings/pslite/data_request.h"
+#include "engine/runtime/wait_point.h"
 
 namespace penstock::pslite {
 
@@ -65,6 +65,7 @@ class Customer {
   void on_request(Message& message);
   void on_simple_response(Message& message);
   void on_data_response(Message&& message);
+  bool ends_here(const Message& message);
   Status check_data(const Message& message) const;
   void land(Message& message);
   void end(int timestamp, const Status& status);
@@ -75,13 +76,13 @@ class Customer {
   const std::uint64_t value_size_;
   const penstock_ps_handlers handlers_;
 
+  WaitPoint queued_;        // something for the thread
   std::mutex queue_mutex_;  // of what follows
-  std::condition_variable queued_;
   std::deque<Message> queue_;
   bool stop_ = false;
 
-  std::mutex mutex_;  // of what follows
-  std::condition_variable changed_;
+  WaitPoint changed_;  // a request has ended
+  std::mutex mutex_;   // of what follows
   int next_timestamp_ = 0;
   std::map<int, Pending> pending_;
   std::map<int, Status> failed_;                                            // until somebody waits

@@ -26,6 +26,9 @@ std::int32_t length_at(const MessagePart& lens, std::size_t i) {
   return length;
 }
 
+// Moving so many bytes costs less than waking a thread.
+constexpr std::size_t kPlainBytes = std::size_t{16} << 10;
+
 MessagePart cut_out(const MessagePart& part, std::uint64_t at, std::uint64_t bytes) {
   return {part.bytes.subspan(at, bytes), part.owner};
 }
@@ -171,6 +174,13 @@ std::span<std::byte> DataRequest::place(int server, std::uint64_t size) const {
       return {static_cast<std::byte*>(given_.pull_to) + slice.pull_at,
               static_cast<std::size_t>(size)};
   return {};
+}
+
+bool DataRequest::plain(const Message& answer) const {
+  if (given_.plain == 0 || slices_.size() != 1) return false;
+  if (answer.parts.size() < kVals) return true;
+  const std::span<std::byte> vals = answer.parts[kVals - 1].bytes;
+  return vals.size() <= kPlainBytes || vals.data() == given_.pull_to;
 }
 
 bool DataRequest::answer(Message&& message) {

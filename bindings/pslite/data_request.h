@@ -32,6 +32,8 @@ class DataRequest {
   // False: nothing is expected from there.
   bool answer(Message&& message);
   bool answered() const { return missing_ == 0; }
+  // Can this answer be taken on any thread, shortly?
+  bool plain(const Message& answer) const;
   // Brings the values where they belong; then finish(true) tells the owner.
   Status assemble();
   void finish(bool answered);

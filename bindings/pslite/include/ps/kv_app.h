@@ -59,6 +59,7 @@ class KVWorker : public SimpleApp {
             int cmd = 0, const Callback& cb = nullptr, int priority = 0) {
     penstock_ps_data_request request = penstock_ps_data_request();
     request.push = 1;
+    request.plain = cb ? 0 : 1;
     request.context = new internal::Asked(cb);
     return Send(&request, keys, vals, lens, cmd, priority);
   }
@@ -90,6 +91,7 @@ class KVWorker : public SimpleApp {
     penstock_ps_data_request request = penstock_ps_data_request();
     request.push = push ? 1 : 0;
     request.pull = 1;
+    request.plain = cb ? 0 : 1;
     request.pull_to = vals->empty() ? nullptr : vals->data();
     request.pull_size = vals->size() * sizeof(Val);
     request.pull_lens = lens != nullptr ? 1 : 0;

@@ -47,6 +47,7 @@ struct penstock_ps_data_request {
   penstock_ps_bytes keys, vals, lens;  // taken over, also on failure
   std::uint64_t max_key;               // servers share the keys below it
   int command, push, pull, priority;
+  int plain;      // done() calls nobody back: the functions may be called on any thread
   void* pull_to;  // where values go; null: where place_vals() says
   std::uint64_t pull_size;
   int pull_lens;  // place_lens() is wanted
