@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "bench/psbench/tcp_streams.h"
+#include "engine/runtime/spinner.h"
 #include "transport/base/random.h"
 #include "transport/providers.h"
 
@@ -103,9 +104,7 @@ class RawSide {
   std::uint64_t arrived_ = 0;  // of the peer's
   bool connected_ = false;
   bool peer_spoke_ = false;  // its byte of the next meet() is there
-  TimeNs idle_since_ns_ = 0;
-  // As lanes do: with two processors or fewer, spinning only keeps the peer from running.
-  const TimeNs spin_ns_ = std::thread::hardware_concurrency() > 2 ? 50 * kMicrosecond : 0;
+  Spinner spinner_;          // as lanes do
 };
 
 Status RawSide::open() {
@@ -203,7 +202,7 @@ Status RawSide::turn(bool watch_peer) {
     }
   }
   if (polled > 0) {
-    idle_since_ns_ = 0;
+    spinner_.found();
     return {};
   }
   return sleep(watch_peer);
@@ -213,8 +212,7 @@ Status RawSide::sleep(bool watch_peer) {
   const TimeNs now_ns = clock_.now_ns();
   if (now_ns > deadline_ns_)
     return Status(Code::kTimeout, "the measurement did not end by its deadline");
-  if (idle_since_ns_ == 0) idle_since_ns_ = now_ns;
-  if (!watch_peer && now_ns - idle_since_ns_ < spin_ns_) return {};
+  if (!watch_peer && spinner_.again(clock_)) return {};
   if (!queue_->arm()) return {};
   pollfd fds[3] = {{queue_->fd(), POLLIN, 0},
                    {connected_ ? -1 : device_->fd(), POLLIN, 0},

@@ -7,16 +7,6 @@
 #include "transport/base/log.h"
 
 namespace penstock {
-namespace {
-
-// Long enough to catch the next slice of a round, short against a scheduling quantum. With two
-// processors the peer needs the one a spinner would hold.
-TimeNs default_spin_ns(const Topology& topology) {
-  return topology.cpus().size() > 2 ? 50 * kMicrosecond : 0;
-}
-
-}  // namespace
-
 LaneThreads::LaneThreads(const Clock& clock, const Topology& topology, ThreadOptions options,
                          std::string name)
     : clock_(clock), topology_(topology), options_(options), name_(std::move(name)) {}
@@ -24,7 +14,7 @@ LaneThreads::LaneThreads(const Clock& clock, const Topology& topology, ThreadOpt
 Status LaneThreads::start_lane(Loop& lane, std::uint32_t index) {
   LoopThreadOptions thread;
   thread.name = fmt::format("{}-lane{}", name_, index);
-  thread.spin_ns = options_.spin_ns >= 0 ? options_.spin_ns : default_spin_ns(topology_);
+  thread.spin_ns = options_.spin_ns;
   if (options_.pin) {
     const std::vector<int> cpu = topology_.plan_lanes(1, options_.first_cpu + index);
     if (!cpu.empty()) thread.cpu = cpu.front();

@@ -7,15 +7,16 @@
 #include <vector>
 
 #include "engine/runtime/loop_thread.h"
+#include "engine/runtime/spinner.h"
 #include "engine/runtime/topology.h"
 
 namespace penstock {
 
 // How the threads of a process are laid out.
 struct ThreadOptions {
-  bool pin = true;              // lanes to processors of their own, where there are enough
-  std::uint32_t first_cpu = 0;  // among the processors this process may use
-  TimeNs spin_ns = -1;  // before an idle lane sleeps; −1: 50 µs, or none with two processors
+  bool pin = true;                       // lanes to processors of their own, where there are enough
+  std::uint32_t first_cpu = 0;           // among the processors this process may use
+  TimeNs spin_ns = Spinner::kDefaultNs;  // before an idle lane sleeps; 0: it sleeps at once
 };
 
 // Gives every lane a thread, pinned if there are processors enough.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "engine/runtime/spinner.h"
 #include "engine/runtime/waker.h"
 #include "transport/base/log.h"
 
@@ -40,14 +41,12 @@ void LoopThread::stop() {
 void LoopThread::run() {
   pthread_setname_np(pthread_self(), options_.name.substr(0, 15).c_str());
   if (options_.cpu >= 0) pin_to(options_.cpu, options_.name);
-  TimeNs last_work_ns = clock_.now_ns();
+  Spinner spinner(options_.spin_ns);
   while (!stop_.load(std::memory_order_acquire)) {
-    if (loop_.run_once() > 0) {
-      if (options_.spin_ns > 0) last_work_ns = clock_.now_ns();
-      continue;
-    }
-    if (options_.spin_ns > 0 && clock_.now_ns() - last_work_ns < options_.spin_ns) continue;
-    sleep();
+    if (loop_.run_once() > 0)
+      spinner.found();
+    else if (!spinner.again(clock_))
+      sleep();
   }
 }
 

@@ -16,7 +16,7 @@ namespace penstock {
 struct LoopThreadOptions {
   std::string name;    // shown by top and gdb; at most 15 characters are kept
   int cpu = -1;        // pinned there; −1: wherever the process may run
-  TimeNs spin_ns = 0;  // idle time before the thread sleeps; 0 sleeps at once
+  TimeNs spin_ns = 0;  // idle time before the thread sleeps (spinner.h); 0 sleeps at once
 };
 
 // Runs one loop on one thread until destroyed or stopped.

@@ -3,7 +3,7 @@
 #pragma once
 
 // Lets user threads wait, with a deadline, for something that lanes do. notify() costs one load
-// while nobody waits.
+// while nobody waits, and no system call while who waits does not sleep yet.
 //   waiter:   for (;;) { auto seen = point.sequence(); if (condition()) break; point.wait(seen, …);
 //   } notifier: make the condition true; point.notify();
 
@@ -37,7 +37,7 @@ class WaitPoint {
     if (waiters_.load(std::memory_order_relaxed) != 0) wake_all();
   }
 
-  // Returns when notified since `seen`, after `timeout_ns`, or spuriously.
+  // Returns when notified since `seen`, after `timeout_ns`, or spuriously. Spins before it sleeps.
   void wait(std::uint32_t seen, TimeNs timeout_ns);
 
  private:
@@ -45,6 +45,7 @@ class WaitPoint {
 
   std::atomic<std::uint32_t> sequence_{0};
   std::atomic<std::uint32_t> waiters_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
 };
 
 }  // namespace penstock
