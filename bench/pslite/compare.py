@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pushes and pulls through ps/ps.h beside ucx_perftest's tag_bw, in one run.
 
-  bench/pslite/compare.py [--build DIR] [--sizes 4K,64K,…] [--repeats N] [--seconds S] [--busy]
+  bench/pslite/compare.py [--build DIR] [--sizes 4K,64K,…] [--repeats N] [--seconds S] [--busy] [--same]
 
 Every repeat measures, for each size and for tcp and shm, a push, a pull and ucx, one right after the other in a
 shuffled order (the seed is printed). Printed are medians with the least and the greatest, in GB/s, and the median of
 the ratios within each repeat. --busy measures each once more with a spinning process per core beside it: its ratio is
 to the fair share, the figure of the same repeat without them times the cores' share that is left (1/2).
+--same lets a window's messages share the worker's memory, as ucx_perftest's always do.
 --penstock and --loop name other programs, so that another ps-lite's loop can be measured the same way.
 Exit codes: 0 measured, 1 something failed, 2 usage. Nothing here judges the figures.
 """
@@ -58,7 +59,8 @@ def run(command, settings=None):
 
 def loop_gbps(options, transport, direction, size):
     out = run([options.penstock, "launch", "--local", "--workers", "1", "--servers", "1",
-               "--timeout", "60", "--", options.loop, direction, str(size), str(options.seconds)],
+               "--timeout", "60", "--", options.loop, direction, str(size), str(options.seconds),
+               *(["same"] if options.same else [])],
               {"PENSTOCK_TRANSPORT": transport})
     return float(re.search(r"GBps (\S+)", out)[1])
 
@@ -181,6 +183,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--same", action="store_true")
     parser.add_argument("--no-ucx", action="store_true")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()

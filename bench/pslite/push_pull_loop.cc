@@ -1,13 +1,14 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 
-// push_pull_loop push|pull BYTES SECONDS: how fast one worker pushes to, or pulls from, one server,
-// through ps/ps.h and nothing else, so that it compiles against any ps-lite of 2018 and later.
-// Every role of the job runs it. The worker prints "GBps <number> messages <number>".
+// push_pull_loop push|pull BYTES SECONDS [same]: how fast one worker pushes to, or pulls from, one
+// server, through ps/ps.h and nothing else, so that it compiles against any ps-lite of 2018 and
+// later. Every role of the job runs it. The worker prints "GBps <number> messages <number>".
 //
 // One key per message. The window is min(16, 64 MiB / BYTES) messages, at least 2, each with memory
-// of its own, touched before. Warm-up takes 30 % of SECONDS. The server answers pushes with nothing
-// and pulls from memory it already has; it sums nothing.
+// of its own, touched before; with "same" they share the worker's memory, as ucx_perftest's do, so
+// that more of it stays in the processor's cache. Warm-up takes 30 % of SECONDS. The server answers
+// pushes with nothing and pulls from memory it already has; it sums nothing.
 
 #include <algorithm>
 #include <chrono>
@@ -48,12 +49,12 @@ struct KeepsFirst {
 
 class Loop {
  public:
-  Loop(bool pull, size_t bytes) : pull_(pull), kv_(0, 0) {
+  Loop(bool pull, size_t bytes, bool same) : pull_(pull), same_(same), kv_(0, 0) {
     const size_t window =
         std::min(kMostWindow, std::max(kLeastWindow, kWindowBytes / std::max<size_t>(bytes, 1)));
     for (size_t i = 0; i < window; ++i) {
       keys_.push_back(ps::SArray<ps::Key>(1, static_cast<ps::Key>(i)));
-      vals_.push_back(ps::SArray<char>(bytes, static_cast<char>(i + 1)));
+      vals_.push_back(same && i > 0 ? vals_[0] : ps::SArray<char>(bytes, static_cast<char>(i + 1)));
       lens_.push_back(ps::SArray<int>(1, static_cast<int>(bytes)));
     }
     timestamps_.resize(window, -1);
@@ -82,12 +83,12 @@ class Loop {
   bool Intact() const {
     for (size_t i = 0; i < vals_.size(); ++i)
       for (const char value : vals_[i])
-        if (value != static_cast<char>(i + 1)) return false;
+        if (value != static_cast<char>(same_ ? 1 : i + 1)) return false;
     return true;
   }
 
  private:
-  const bool pull_;
+  const bool pull_, same_;
   ps::KVWorker<char> kv_;
   std::vector<ps::SArray<ps::Key>> keys_;
   std::vector<ps::SArray<char>> vals_;
@@ -95,8 +96,8 @@ class Loop {
   std::vector<int> timestamps_;
 };
 
-int Measure(bool pull, size_t bytes, double seconds) {
-  Loop loop(pull, bytes);
+int Measure(bool pull, size_t bytes, double seconds, bool same) {
+  Loop loop(pull, bytes, same);
   double took = 0;
   loop.Run(seconds * kWarmUp, &took);
   const size_t messages = loop.Run(seconds, &took);
@@ -113,11 +114,13 @@ int Measure(bool pull, size_t bytes, double seconds) {
 }  // namespace
 
 int main(int argc, char* argv[]) {
-  const std::string direction = argc == 4 ? argv[1] : "";
-  const size_t bytes = argc == 4 ? static_cast<size_t>(std::strtoull(argv[2], nullptr, 10)) : 0;
-  const double seconds = argc == 4 ? std::atof(argv[3]) : 0;
+  const bool same = argc == 5 && std::string(argv[4]) == "same";
+  const bool right = argc == 4 || same;
+  const std::string direction = right ? argv[1] : "";
+  const size_t bytes = right ? static_cast<size_t>(std::strtoull(argv[2], nullptr, 10)) : 0;
+  const double seconds = right ? std::atof(argv[3]) : 0;
   if ((direction != "push" && direction != "pull") || bytes == 0 || !(seconds > 0)) {
-    std::fprintf(stderr, "usage: push_pull_loop push|pull BYTES SECONDS\n");
+    std::fprintf(stderr, "usage: push_pull_loop push|pull BYTES SECONDS [same]\n");
     return 64;
   }
   ps::Start(0, argv[0]);
@@ -127,7 +130,7 @@ int main(int argc, char* argv[]) {
     server->set_request_handle(KeepsFirst());
     ps::RegisterExitCallback([server]() { delete server; });
   }
-  if (ps::IsWorker()) result = Measure(direction == "pull", bytes, seconds);
+  if (ps::IsWorker()) result = Measure(direction == "pull", bytes, seconds, same);
   ps::Finalize(0, true);
   return result;
 }
