@@ -38,11 +38,21 @@ penstock_ps_message describe(const Message& message) {
   return out;
 }
 
+// What a program makes in the scheduler, be it a worker's, speaks through the scheduler.
+Address settle(Process& process, Address address) {
+  const Result<int> scheduler = process.fact(-1, 0, PENSTOCK_PS_IS_SCHEDULER);
+  if (scheduler.ok() && *scheduler != 0) address.office = -1;
+  return address;
+}
+
 }  // namespace
 
 Customer::Customer(Process& process, Address address, std::uint64_t value_size,
                    const penstock_ps_handlers& handlers)
-    : process_(process), address_(address), value_size_(value_size), handlers_(handlers) {}
+    : process_(process),
+      address_(settle(process, address)),
+      value_size_(value_size),
+      handlers_(handlers) {}
 
 Customer::~Customer() {
   process_.remove(*this);

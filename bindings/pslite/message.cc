@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/pslite/message.h"
 
+#include <array>
 #include <cstring>
 
 namespace penstock::pslite {
@@ -34,20 +35,47 @@ bool decode(std::span<const std::byte> bytes, Envelope& envelope) {
          kind <= static_cast<unsigned>(kLastKind);
 }
 
+// Behind the envelope: how many parts, the size of each in 64 bits, then their bytes.
 std::vector<std::uint8_t> encode_note(const Message& message) {
-  const std::string_view body = message.body();
-  std::vector<std::uint8_t> bytes(sizeof message.envelope + body.size());
-  std::memcpy(bytes.data(), &message.envelope, sizeof message.envelope);
-  if (!body.empty()) std::memcpy(bytes.data() + sizeof message.envelope, body.data(), body.size());
+  const std::uint64_t count = message.parts.size();
+  std::vector<std::uint8_t> bytes;
+  const auto append = [&bytes](const void* from, std::size_t size) {
+    const auto* const first = static_cast<const std::uint8_t*>(from);
+    bytes.insert(bytes.end(), first, first + size);
+  };
+  append(&message.envelope, sizeof message.envelope);
+  append(&count, sizeof count);
+  for (const MessagePart& part : message.parts) {
+    const std::uint64_t size = part.bytes.size();
+    append(&size, sizeof size);
+  }
+  for (const MessagePart& part : message.parts) append(part.bytes.data(), part.bytes.size());
   return bytes;
 }
 
 bool decode_note(std::span<const std::uint8_t> bytes, Message& message) {
   if (bytes.size() < sizeof(Envelope)) return false;
   if (!decode(std::as_bytes(bytes.first(sizeof(Envelope))), message.envelope)) return false;
-  const auto rest = bytes.subspan(sizeof(Envelope));
-  message.parts = {own({reinterpret_cast<const char*>(rest.data()), rest.size()})};
-  return true;
+  bytes = bytes.subspan(sizeof(Envelope));
+  const auto take = [&bytes](std::uint64_t& number) {
+    if (bytes.size() < sizeof number) return false;
+    std::memcpy(&number, bytes.data(), sizeof number);
+    bytes = bytes.subspan(sizeof number);
+    return true;
+  };
+  std::uint64_t count = 0;
+  if (!take(count) || count > kPositions) return false;
+  std::array<std::uint64_t, kPositions> sizes{};
+  for (std::size_t i = 0; i < count; ++i)
+    if (!take(sizes[i])) return false;
+  message.parts.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (sizes[i] > bytes.size()) return false;
+    const auto part = bytes.first(static_cast<std::size_t>(sizes[i]));
+    message.parts.push_back(own({reinterpret_cast<const char*>(part.data()), part.size()}));
+    bytes = bytes.subspan(part.size());
+  }
+  return bytes.empty();
 }
 
 }  // namespace penstock::pslite

@@ -174,5 +174,29 @@ TEST(Envelope, BytesOfStrangersAreRefused) {
   EXPECT_FALSE(decode_note(std::vector<std::uint8_t>(10), note));
 }
 
+TEST(Note, CarriesAllPartsAndNothingElse) {
+  Message message = make(Kind::kRequest, 8);
+  message.envelope.keys = 1;
+  message.parts = {own("the keys"), own(""), own("lens")};
+  std::vector<std::uint8_t> bytes = encode_note(message);
+  Message note;
+  ASSERT_TRUE(decode_note(bytes, note));
+  EXPECT_EQ(note.envelope.keys, 1U);
+  ASSERT_EQ(note.parts.size(), 3U);
+  EXPECT_EQ(note.body(), "the keys");
+  EXPECT_EQ(note.parts[1].bytes.size(), 0U);
+  EXPECT_EQ(note.parts[2].bytes.size(), 4U);
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_note(std::span(bytes).first(size), note)) << size;
+  bytes.push_back(0);
+  EXPECT_FALSE(decode_note(bytes, note));
+  bytes.pop_back();
+  bytes[sizeof(Envelope)] = 200;  // parts
+  EXPECT_FALSE(decode_note(bytes, note));
+  bytes[sizeof(Envelope)] = 3;
+  bytes[sizeof(Envelope) + 15] = 255;  // the top of the first size
+  EXPECT_FALSE(decode_note(bytes, note));
+}
+
 }  // namespace
 }  // namespace penstock::pslite

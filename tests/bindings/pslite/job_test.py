@@ -50,6 +50,9 @@ class Good(Jobs):
     def test_simple(self):
         self.every_size("simple")
 
+    def test_everywhere(self):
+        self.every_size("everywhere")
+
     def test_restart(self):
         self.every_size("restart")
 
@@ -88,6 +91,9 @@ class Dropping(Jobs):
 
     def test_simple(self):
         self.drops("simple", roles(2, 2))
+
+    def test_everywhere(self):
+        self.drops("everywhere", roles(2, 2))
 
     def test_restart(self):
         self.drops("restart", roles(4, 3))

@@ -23,6 +23,19 @@ void StandardHeaders() {
   std::shared_ptr<int> shared = std::make_shared<int>(1);
   std::atomic<int> atomic(std::numeric_limits<int>::max());
   CHECK_GT(time(nullptr), 0);
+  std::queue<double> queue;
+  queue.push(fabs(-1.0) + std::sqrt(4.0));
+}
+
+void Queues() {
+  ps::ThreadsafeQueue<std::unique_ptr<int>> queue;
+  std::thread pusher([&queue]() { queue.Push(std::unique_ptr<int>(new int(1))); });
+  std::unique_ptr<int> one, two;
+  queue.WaitAndPop(&one);
+  pusher.join();
+  CHECK_EQ(*one, 1);
+  CHECK_EQ(queue.Size(), 0);
+  CHECK(!queue.TryPop(&two));
 }
 
 // ---- the macros ---------------------------------------------------------------------------------
@@ -318,6 +331,8 @@ void OldProgram(int argc, char** argv) {
              static_cast<int>(response.body.size()));
   });
   app.Wait(app.Request(1, "body", kServerGroup));
+  StartAsync("program\0");
+  Postoffice::Get()->Barrier(kWorkerGroup);
   Finalize();
   Finalize(false);
   Finalize(0);
@@ -330,6 +345,7 @@ void OldProgram(int argc, char** argv) {
 int main(int argc, char** argv) {
   StandardHeaders();
   Macros();
+  Queues();
   Constants();
   Environments();
   Postoffices();

@@ -51,6 +51,7 @@ int main(int argc, char* argv[]) {
   std::vector<int> timestamps;
   for (int i = 0; i < kRequests; ++i) timestamps.push_back(app->Request(i, Body(i), group));
   for (int timestamp : timestamps) app->Wait(timestamp);
+  ps::Postoffice::Get()->Barrier(ps::kScheduler + ps::kServerGroup + ps::kWorkerGroup);
   CHECK_EQ(answered.load(), kRequests * members);
   // One node by its id, and the scheduler.
   app->Wait(app->Request(1, Body(1), ps::kScheduler));

@@ -6,21 +6,32 @@
 
 #include <dmlc/logging.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <chrono>
+#include <cinttypes>
+#include <cmath>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <deque>
 #include <functional>
 #include <iostream>
 #include <limits>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <queue>
+#include <random>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <unordered_map>

@@ -5,6 +5,7 @@
 // The API of ps-lite, in the dialects of 2015 to 2017, of 2018 and later, and of ByteDance's fork,
 // on Penstock. See the README of bindings/pslite.
 
+#include "ps/internal/threadsafe_queue.h"
 #include "ps/kv_app.h"
 #include "ps/simple_app.h"
 
@@ -45,6 +46,7 @@ inline void StartAsync(int customer_id, const char* argv0 = nullptr) {
   internal::Check(
       penstock_ps_start(customer_id, internal::kRoleOfEnvironment, internal::kAnyRank, 0));
 }
+inline void StartAsync(const char* argv0 = nullptr) { StartAsync(0, argv0); }
 // rank: −1 for any.
 inline void StartPS(int customer_id, Node::Role role, int rank, bool do_barrier,
                     const char* argv0 = nullptr) {

@@ -23,6 +23,8 @@ class Postoffice {
   void Barrier(int customer_id, int node_group) {
     internal::Check(penstock_ps_barrier(office_, instance_, customer_id, node_group));
   }
+  // The same in the dialect of 2015 to 2017, where a process has one customer.
+  void Barrier(int node_group) { Barrier(0, node_group); }
 
   // Of the servers, by rank. Stays valid until the job's number of servers changes.
   const std::vector<Range>& GetServerKeyRanges() {
