@@ -17,6 +17,8 @@ namespace {
 constexpr std::uint32_t kLowMask = kMaxSlicesPerLane - 1;  // what an immediate and a tag hold
 constexpr std::uint64_t kWriteTag = std::uint64_t{1} << 62;
 constexpr std::uint64_t kWriteBytes = std::uint64_t{64} << 20;  // of one post
+// A first frame with all of its meta, and a grant of all parts, fit this.
+constexpr std::size_t kMinFrameBytes = 4096;
 
 Status broken(std::string what) { return {Code::kProtocol, std::move(what)}; }
 
@@ -60,6 +62,10 @@ MessageStream::~MessageStream() { pool_->close(); }
 
 Status MessageStream::open() {
   if (frames_ != nullptr) return {};
+  if (frame_bytes_ < kMinFrameBytes)
+    return {Code::kUnsupported,
+            fmt::format("open messages need frames of {} bytes; this device sends up to {}",
+                        kMinFrameBytes, frame_bytes_)};
   PENSTOCK_ASSIGN_OR_RETURN(
       frames_, device_.allocate_memory(kFrames * frame_bytes_, Access::kLocal, scope_));
   for (std::uint32_t i = 0; i < kFrames; ++i) free_frames_.push_back(kFrames - 1 - i);

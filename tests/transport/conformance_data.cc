@@ -172,7 +172,7 @@ TEST_P(DeviceConformance, AReadSeesTheWritesPostedBeforeIt) {
 TEST_P(DeviceConformance, MessagesArriveWholeAndInOrder) {
   const Link ends = link();
   const std::uint32_t longest = a().capabilities().max_message_bytes;
-  ASSERT_GT(longest, 0U);
+  ASSERT_GE(longest, 4096U);  // a page on every transport: what the engine frames messages in
   Memory& from = memory(a(), longest, Access::kLocal);
   fill_pattern(from.bytes, 7);
   const std::array<std::uint32_t, 4> lengths{1, longest, 0, longest / 2 + 1};

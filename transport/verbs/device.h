@@ -17,9 +17,10 @@ struct VerbsOptions {
   std::vector<std::string> rails;
   int gid_index = -1;           // −1: the best RoCE v2 address of each port
   Incarnation incarnation = 0;  // of this process's life; 0 makes one up
-  // Longest kSend taken here. Each endpoint keeps a ring of this times its receive window; 0 where
+  // Longest kSend taken here; a page, as on every transport, which is what a frame of the engine's
+  // open messages fills. Each endpoint keeps a ring of this times its receive window; 0 where
   // nobody sends messages.
-  std::uint32_t message_bytes = 1024;
+  std::uint32_t message_bytes = 4096;
 };
 
 // kUnsupported when there is no RDMA here (libraries, devices, active ports), saying which and the
