@@ -10,7 +10,8 @@ std::vector<BarrierBook::Arrival> BarrierBook::arrive(int group, int lane,
                                                       const std::vector<int>& ids,
                                                       const std::vector<int>& members,
                                                       Arrival arrival) {
-  auto& lines = lines_[{group, lane}];
+  lines_[{group, lane}].members = members;
+  auto& lines = lines_[{group, lane}].by_id;
   arrival.missing = ids.size();
   const auto entry = std::make_shared<Arrival>(arrival);
   for (const int id : ids) lines[id].push_back(entry);
@@ -23,6 +24,23 @@ std::vector<BarrierBook::Arrival> BarrierBook::arrive(int group, int lane,
     if (--first->missing == 0) released.push_back(*first);
   }
   return released;
+}
+
+std::vector<BarrierBook::Vain> BarrierBook::take_vain() {
+  std::vector<Vain> vain;
+  for (auto& [where, lines] : lines_) {
+    const auto missing = std::find_if(lines.members.begin(), lines.members.end(), [&](int id) {
+      return left_.contains(id) && lines.by_id[id].empty();
+    });
+    if (missing == lines.members.end()) continue;
+    std::set<std::shared_ptr<Arrival>> waiting;
+    for (auto& [id, line] : lines.by_id) {
+      waiting.insert(line.begin(), line.end());
+      line.clear();
+    }
+    for (const auto& each : waiting) vain.push_back({*each, where.first, *missing});
+  }
+  return vain;
 }
 
 }  // namespace penstock::pslite

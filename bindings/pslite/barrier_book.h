@@ -3,11 +3,13 @@
 #pragma once
 
 // The scheduler's book of barriers. A barrier ends when every node it is of has arrived once more;
-// whoever arrived early for the next one waits in line. Thread: one at a time.
+// whoever arrived early for the next one waits in line. A node that has left the job arrives no
+// more, and nobody can wait for it. Thread: one at a time.
 
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace penstock::pslite {
@@ -24,9 +26,22 @@ class BarrierBook {
   std::vector<Arrival> arrive(int group, int lane, const std::vector<int>& ids,
                               const std::vector<int>& members, Arrival arrival);
 
+  struct Vain {
+    Arrival arrival;
+    int group = 0;
+    int left = 0;  // id of the node that it waits for
+  };
+  void leave(int id) { left_.insert(id); }
+  // Takes out those who wait for a node that has left.
+  std::vector<Vain> take_vain();
+
  private:
-  using Line = std::deque<std::shared_ptr<Arrival>>;
-  std::map<std::pair<int, int>, std::map<int, Line>> lines_;  // by (group, lane), by id
+  struct Lines {
+    std::vector<int> members;
+    std::map<int, std::deque<std::shared_ptr<Arrival>>> by_id;
+  };
+  std::map<std::pair<int, int>, Lines> lines_;  // by (group, lane)
+  std::set<int> left_;
 };
 
 }  // namespace penstock::pslite

@@ -234,7 +234,7 @@ void Process::arrived(Instance& instance, Message&& message) {
     case Kind::kBarrier:
       return on_barrier(instance, message);
     case Kind::kRelease:
-      if (message.peer == kSchedulerId) release(message.envelope.timestamp);
+      if (message.peer == kSchedulerId) release(message.envelope.timestamp, message.body());
       return;
     case Kind::kGone:
       if (message.peer == kSchedulerId)
@@ -292,10 +292,11 @@ Status Process::barrier(int office, int index, int customer, int group) {
   changed_.wait(lock, [&] {
     return !sent.ok() || tickets_[ticket].done || failure_ || scheduler_lost_ || jobs_ != job;
   });
-  const bool done = tickets_[ticket].done;
+  const Ticket ended = std::move(tickets_[ticket]);
   tickets_.erase(ticket);
   changed_.notify_all();
-  if (!sent.ok() || done) return sent;
+  if (!ended.refused.empty()) return {Code::kPeerLost, ended.refused};
+  if (!sent.ok() || ended.done) return sent;
   if (jobs_ != job) return {Code::kCancelled, "customer 0 took this process out of the job"};
   if (failure_) return *failure_;
   return {Code::kPeerLost, "the scheduler is lost, and barriers need it"};
@@ -308,6 +309,7 @@ void Process::on_barrier(Instance& instance, const Message& message) {
   std::vector<int> ids(body.size() / sizeof(std::int32_t));
   if (!ids.empty()) std::memcpy(ids.data(), body.data(), ids.size() * sizeof ids[0]);
   std::vector<BarrierBook::Arrival> released;
+  std::vector<BarrierBook::Vain> vain;
   {
     const std::lock_guard lock(mutex_);
     const int group = message.envelope.head, lane = message.envelope.app;
@@ -318,31 +320,45 @@ void Process::on_barrier(Instance& instance, const Message& message) {
     const std::vector<int> members = all_of(lane == 0 ? group : group & kWorkerGroup);
     released =
         barriers_.arrive(group, lane, ids, members, {message.peer, message.envelope.timestamp, 0});
+    vain = barriers_.take_vain();
   }
   for (const BarrierBook::Arrival& each : released) {
     Message answer = make(Kind::kRelease, each.from);
     answer.envelope.timestamp = each.ticket;
     (void)instance.send(std::move(answer));
   }
+  refuse_barriers(instance, vain);
 }
 
-void Process::release(int ticket) {
+void Process::refuse_barriers(Instance& instance, const std::vector<BarrierBook::Vain>& vain) {
+  for (const BarrierBook::Vain& each : vain) {
+    Message answer = make(Kind::kRelease, each.arrival.from);
+    answer.envelope.timestamp = each.arrival.ticket;
+    answer.parts = {
+        own(fmt::format("a barrier of group {} waits for {} {}, which has left the job", each.group,
+                        role_name(role_of(each.left)), rank_of(each.left)))};
+    (void)instance.send(std::move(answer));
+  }
+}
+
+// why: empty when all have come.
+void Process::release(int ticket, std::string_view why) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = tickets_.find(ticket); found != tickets_.end()) found->second.done = true;
+  if (const auto found = tickets_.find(ticket); found != tickets_.end())
+    found->second = {true, std::string(why)};
   changed_.notify_all();
 }
 
 // ---- who is lost --------------------------------------------------------------------------------
 
-std::vector<int> Process::dead_nodes() {
-  const std::lock_guard lock(mutex_);
-  std::vector<int> ids;
-  for (const auto& [id, reason] : dead_) ids.push_back(id);
-  return ids;
-}
-
 void Process::gone(Instance& instance, int id, const Status& reason) {
-  if (reason.ok()) return;
+  if (reason.ok()) {  // in good order, as the scheduler hears
+    std::unique_lock lock(mutex_);
+    barriers_.leave(id);
+    const std::vector<BarrierBook::Vain> vain = barriers_.take_vain();
+    lock.unlock();
+    return refuse_barriers(instance, vain);
+  }
   std::vector<int> others;
   {
     const std::lock_guard lock(mutex_);

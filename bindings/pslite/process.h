@@ -48,6 +48,7 @@ class Process final : private Postbox {
 
   struct Ticket {
     bool done = false;
+    std::string refused;  // why there can be no barrier
   };
   struct Parked {  // for a customer that is not there yet
     std::shared_ptr<Instance> via;
@@ -76,7 +77,8 @@ class Process final : private Postbox {
              std::span<const std::uint64_t> sizes, std::span<MessagePart> parts) override;
   void gone(Instance& instance, int id, const Status& reason) override;
   void on_barrier(Instance& instance, const Message& message);
-  void release(int ticket);
+  void release(int ticket, std::string_view why);
+  void refuse_barriers(Instance& instance, const std::vector<BarrierBook::Vain>& vain);
   void deliver(Instance& instance, Message&& message);
   Customer* find(const Instance& instance, const Envelope& envelope);
   static bool matches(const Customer& customer, const Instance& instance, int app, int number,

@@ -359,4 +359,11 @@ Result<int> Process::fact(int office, int index, int fact) {
   return static_cast<int>(rank_of(found->id())) / settings.group;
 }
 
+std::vector<int> Process::dead_nodes() {
+  const std::lock_guard lock(mutex_);
+  std::vector<int> ids;
+  for (const auto& [id, reason] : dead_) ids.push_back(id);
+  return ids;
+}
+
 }  // namespace penstock::pslite

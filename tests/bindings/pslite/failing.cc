@@ -42,6 +42,7 @@ void AskWrongly(ps::KVWorker<float>* kv) {
 void RunWorker(ps::KVWorker<float>* kv) {
   AskWrongly(kv);
   const std::vector<ps::Key> key(1, 5);
+  if (Fails("left")) return;
   if (ps::MyRank() == ps::NumWorkers() - 1) {
     kv->Wait(kv->Push(key, {1.0f}));
     if (Fails("exit")) std::_Exit(3);
@@ -81,6 +82,10 @@ int Run() {
     RunWorker(kv.get());
   }
   if (ps::IsScheduler() && Fails("watch")) WatchForDead();
+  if (ps::IsWorker() && Fails("left") && ps::MyRank() == ps::NumWorkers() - 1) {
+    ps::Finalize(0, false);
+    return 0;
+  }
   ps::Finalize(0, true);
   return 0;
 }

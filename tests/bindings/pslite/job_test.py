@@ -14,6 +14,7 @@ ABORTED = -6
 SIZES = ((1, 1), (2, 2), (4, 3))  # workers, servers
 if os.environ.get("PSLITE_SMALL"):  # eight processes under ThreadSanitizer take minutes
     SIZES = SIZES[:2]
+UCX = [{"DMLC_ENABLE_UCX": 1}] if os.environ.get("PSLITE_UCX") else []
 DROPS = {"PS_DROP_MSG": 10, "PS_RESEND": 1, "PS_VERBOSE": 1}
 
 
@@ -27,11 +28,15 @@ class Jobs(unittest.TestCase):
         self.addCleanup(job.kill)
         return job.end(DEADLINE_S)
 
+    def good_once(self, program, started, **options):
+        ends = self.run_job(program, started, **options)
+        for end in ends:
+            self.assertEqual((end.code, end.out), (0, "good\n"), launch.describe(ends))
+        return ends
+
     def good(self, program, started, **options):
         for _ in range(REPEAT):
-            ends = self.run_job(program, started, **options)
-            for end in ends:
-                self.assertEqual((end.code, end.out), (0, "good\n"), launch.describe(ends))
+            ends = self.good_once(program, started, **options)
         return ends
 
 
@@ -70,15 +75,16 @@ class Good(Jobs):
                       settings={"TEST_WORKER_PROCESSES": 2})
 
     def test_transports(self):
-        for settings in ({"DMLC_PS_VAN_TYPE": "zmq"}, {"DMLC_LOCAL": 1}):
-            self.good("values", roles(1, 2), settings=settings)
+        for settings in ({"DMLC_PS_VAN_TYPE": "zmq"}, {"DMLC_LOCAL": 1}, *UCX):
+            with self.subTest(settings=settings):
+                self.good("values", roles(1, 2), settings=settings)
 
 
 class Dropping(Jobs):
     def drops(self, program, started, **options):
         dropped = 0
         for _ in range(REPEAT):
-            for end in self.good(program, started, settings=DROPS, **options):
+            for end in self.good_once(program, started, settings=DROPS, **options):
                 dropped += sum(map(int, re.findall(r"(\d+) messages thrown away", end.err)))
         self.assertGreater(dropped, 0)
 
@@ -129,6 +135,14 @@ class Failing(Jobs):
         self.assertEqual(len(caught), 5, launch.describe(ends))
         for end in caught:
             self.assertRegex(end.out, r"caught: .*worker 2 \(\S+\) is lost")
+
+    def test_nobody_waits_for_a_worker_that_left(self):
+        ends = self.fail("left")
+        codes = sorted(end.code for end in ends)
+        self.assertEqual(codes, [ABORTED] * 5 + [0], launch.describe(ends))
+        for end in ends:
+            if end.code == ABORTED:
+                self.assertIn("waits for worker 2, which has left the job", end.err)
 
     def test_the_scheduler_tells_who_is_dead(self):
         scheduler = self.fail("watch")[0]

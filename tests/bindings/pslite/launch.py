@@ -75,7 +75,8 @@ def main(workers_servers, *words):
     """launch.py WORKERS+SERVERS PROGRAM [ARGUMENT…]: 0 when every process ended with 0."""
     workers, servers = map(int, workers_servers.split("+"))
     begun = time.monotonic()
-    ends = Job(list(words), ["server"] * servers + ["worker"] * workers).end(60)
+    given = {name: value for name, value in os.environ.items() if name.startswith(("DMLC_", "PS_"))}
+    ends = Job(list(words), ["server"] * servers + ["worker"] * workers, settings=given).end(200)
     print(describe(ends))
     print(f"{time.monotonic() - begun:.2f} s", [end.code for end in ends])
     return 0 if all(end.code == 0 for end in ends) else 1

@@ -127,5 +127,24 @@ TEST(BarrierBook, CustomersThatShareANodeMeetTheirLike) {
   EXPECT_EQ(book.arrive(4, 2, {9}, {9, 11}, {9, 2}).size(), 2u);
 }
 
+TEST(BarrierBook, NobodyWaitsForANodeThatHasLeft) {
+  BarrierBook book;
+  const std::vector<int> members = {8, 9, 11};
+  EXPECT_TRUE(book.arrive(6, 0, {8}, members, {8, 1}).empty());
+  EXPECT_TRUE(book.arrive(6, 0, {11}, members, {11, 2}).empty());
+  EXPECT_TRUE(book.arrive(2, 0, {8}, {8, 10}, {8, 3}).empty());
+  book.leave(11);  // it came before it left
+  EXPECT_TRUE(book.take_vain().empty());
+  EXPECT_EQ(book.arrive(6, 0, {9}, members, {9, 4}).size(), 3u);
+  // The next one it cannot come to; the barrier of servers goes on.
+  EXPECT_TRUE(book.arrive(6, 0, {9}, members, {9, 5}).empty());
+  const auto vain = book.take_vain();
+  ASSERT_EQ(vain.size(), 1u);
+  EXPECT_EQ(vain[0].arrival.ticket, 5);
+  EXPECT_EQ(vain[0].left, 11);
+  EXPECT_TRUE(book.take_vain().empty());
+  EXPECT_EQ(book.arrive(2, 0, {10}, {8, 10}, {10, 6}).size(), 2u);
+}
+
 }  // namespace
 }  // namespace penstock::pslite
