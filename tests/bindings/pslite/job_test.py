@@ -4,6 +4,7 @@
 import os
 import re
 import unittest
+import unittest.mock
 
 import launch
 
@@ -168,7 +169,9 @@ class Failing(Jobs):
     def test_settings_are_refused_in_words(self):
         self.settings_fail("PENSTOCK_SECRET_FILE", DMLC_PS_ROOT_URI="192.0.2.1")
         self.settings_fail("DMLC_NUM_WORKER is \"two\"", DMLC_NUM_WORKER="two")
-        self.settings_fail("DMLC_PS_VAN_TYPE is \"pigeon\"", DMLC_PS_VAN_TYPE="pigeon")
+        with unittest.mock.patch.dict(os.environ):
+            os.environ.pop("PENSTOCK_TRANSPORT", None)  # which goes before
+            self.settings_fail("DMLC_PS_VAN_TYPE is \"pigeon\"", DMLC_PS_VAN_TYPE="pigeon")
         self.settings_fail("PS_DROP_MSG is \"200\"", PS_DROP_MSG=200)
 
 
