@@ -24,14 +24,16 @@ enum class UpdateRule : std::uint8_t {
   kCentredMomentum,
   kFtrl,
   kLion,
+  kAssign,
 };
 
-// Float32 arrays as long as the parameters that the rule keeps between steps. sgd 0; momentum,
-// nesterov, lion 1 (v, m); adam, adamw, adamax 2 (m, v or u); ftrl 2 (n, z); adagrad,
+// Float32 arrays as long as the parameters that the rule keeps between steps. sgd, assign 0;
+// momentum, nesterov, lion 1 (v, m); adam, adamw, adamax 2 (m, v or u); ftrl 2 (n, z); adagrad,
 // decayed_adagrad 1 (s); rmsprop s, then a if centred, then v if it has momentum.
 constexpr std::uint32_t state_planes(UpdateRule rule) {
   switch (rule) {
     case UpdateRule::kSgd:
+    case UpdateRule::kAssign:
       return 0;
     case UpdateRule::kMomentum:
     case UpdateRule::kNesterov:
@@ -53,7 +55,7 @@ constexpr std::uint32_t state_planes(UpdateRule rule) {
 inline constexpr std::uint32_t kMaxRulePlanes = 3;
 // After the rule's planes comes `seen`, where gradients are compensated for delay.
 inline constexpr std::uint32_t kMaxStatePlanes = kMaxRulePlanes + 1;
-inline constexpr std::uint32_t kUpdateRules = 12;
+inline constexpr std::uint32_t kUpdateRules = 13;
 
 // How a rule's state planes are kept; `seen` is always float32.
 enum class StateDType : std::uint8_t {

@@ -68,7 +68,7 @@ class NormStep {
   void factor(const NormSlice& slice);
   void set_factors();
 
-  bool has_direction() const { return spec_.kind >= OptimizerKind::kLamb; }
+  bool has_direction() const { return spec_.kind == OptimizerKind::kLamb || has_factors(); }
   NormSums direction(const NormSlice& slice) const;
   // lamb: ratio = ‖p‖/‖u‖, 1 where either is 0.
   void set_direction(const NormSums& tensor);

@@ -127,8 +127,8 @@ bool has_form(OptimizerKind kind, EpsilonForm form) {
 }
 
 constexpr std::string_view kNames[kOptimizerKinds] = {
-    "sgd",     "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad",
-    "rmsprop", "adamax",   "ftrl",     "lion", "lars",  "lamb",    "adafactor"};
+    "sgd",    "momentum", "nesterov", "adam", "adamw", "adagrad",   "decayed_adagrad", "rmsprop",
+    "adamax", "ftrl",     "lion",     "lars", "lamb",  "adafactor", "assign"};
 
 Status validate_forms(const OptimizerSpec& spec) {
   const auto kind = static_cast<unsigned>(spec.kind);
@@ -148,6 +148,16 @@ Status validate_forms(const OptimizerSpec& spec) {
   const auto state_dtype = static_cast<unsigned>(spec.state_dtype);
   if (state_dtype > 1) return refuse("state_dtype", state_dtype, "0 (fp32) or 1 (bf16)");
   return {};
+}
+
+Status validate_rate_is_constant(const OptimizerSpec& spec) {
+  const bool ftrl = spec.kind == OptimizerKind::kFtrl;
+  const bool constant = spec.schedule.kind == ScheduleKind::kConstant && spec.schedule.warmup == 0;
+  if (constant || !(ftrl || spec.kind == OptimizerKind::kAssign)) return {};
+  return Status(Code::kInvalidArgument,
+                fmt::format("optimizer schedule is {}, but {}", schedule_name(spec.schedule.kind),
+                            ftrl ? "ftrl takes none: its state contains the learning rate"
+                                 : "assign takes none: it has no learning rate"));
 }
 
 std::uint32_t rounding_key(std::uint64_t seed, std::uint64_t step) {
@@ -257,12 +267,9 @@ Status validate(const OptimizerSpec& spec) {
     return refuse("learning_rate", spec.learning_rate, "a normal float32 above 0 for ftrl");
   if (spec.kind == OptimizerKind::kFtrl && spec.l1 > 0)
     return refuse("l1", spec.l1, "0 for ftrl, whose L1 penalty is lambda1");
-  if (spec.kind == OptimizerKind::kFtrl &&
-      (spec.schedule.kind != ScheduleKind::kConstant || spec.schedule.warmup != 0))
-    return Status(Code::kInvalidArgument,
-                  fmt::format("optimizer schedule is {}, but ftrl takes none: its state contains "
-                              "the learning rate",
-                              schedule_name(spec.schedule.kind)));
+  if (spec.kind == OptimizerKind::kAssign && spec.weight_decay > 0)
+    return refuse("weight_decay", spec.weight_decay, "0 for assign");
+  PENSTOCK_RETURN_IF_ERROR(validate_rate_is_constant(spec));
   return validate(spec.schedule);
 }
 
@@ -306,6 +313,8 @@ UpdateRule rule_of(const OptimizerSpec& spec) {
       return UpdateRule::kAdam;  // its state planes
     case OptimizerKind::kAdaFactor:
       return UpdateRule::kSgd;  // its state is not by element
+    case OptimizerKind::kAssign:
+      return UpdateRule::kAssign;
   }
   return UpdateRule::kSgd;
 }
@@ -354,6 +363,7 @@ Coefficients fold(const OptimizerSpec& declared, std::uint64_t step) {
   c.step_gain = to_float(-spec.learning_rate);
   switch (spec.kind) {
     case OptimizerKind::kSgd:
+    case OptimizerKind::kAssign:
       break;
     case OptimizerKind::kMomentum:
     case OptimizerKind::kNesterov:

@@ -30,11 +30,17 @@ enum class OptimizerKind : std::uint8_t {
   kAdaMax = 8,
   kFtrl = 9,
   kLion = 10,
-  kLars = 11,  // these three need norms of the whole tensor: see norm_step.h
+  kLars = 11,
   kLamb = 12,
   kAdaFactor = 13,
+  kAssign = 14,  // p = g: an all-reduce
 };
-inline constexpr std::uint32_t kOptimizerKinds = 14;
+inline constexpr std::uint32_t kOptimizerKinds = 15;
+
+// Their rules themselves need norms of the whole tensor: see norm_step.h.
+constexpr bool is_by_norms(OptimizerKind kind) {
+  return kind >= OptimizerKind::kLars && kind <= OptimizerKind::kAdaFactor;
+}
 
 // How momentum, nesterov and rmsprop keep their velocity v; for rmsprop g is the scaled gradient. A
 // change of the learning rate acts at once in the first form and through v, slowly, in the second.
@@ -112,17 +118,19 @@ struct OptimizerSpec {
 // The usual numbers of each kind: learning rate 0.01 (adam, adamw, adamax 0.001, ftrl 0.1, lion
 // 0.0001), μ 0.9 (rmsprop 0), β 0.9 and 0.999 (lion 0.99), ρ 0.95 (rmsprop 0.99), ε 1e-8 (adagrad
 // 1e-10, decayed_adagrad 1e-6), decay 0 (adamw 0.01), ftrl's λ1 0.01, λ2 0 and β 1. lars: scaled
-// velocity, decay 0.0005, ε 0; lamb: rate 0.001, decay 0.01, ε 1e-6; adafactor: ε 1e-30.
+// velocity, decay 0.0005, ε 0; lamb: rate 0.001, decay 0.01, ε 1e-6; adafactor: ε 1e-30. assign
+// uses none of them.
 OptimizerSpec default_optimizer(OptimizerKind kind);
 
 // kInvalidArgument naming the first bad field and its value: a NaN, an infinity, a negative rate, a
 // β, ρ or μ outside [0, 1), an ε that is not a normal positive float32, an unknown kind or form, a
-// form the kind does not have, a rate of 0, an L1 penalty or a schedule for ftrl, both norms
-// clipped, for lamb and adafactor an L1 penalty, compensation or bf16 state.
+// form the kind does not have, a rate of 0, an L1 penalty or a schedule for ftrl, a decay or a
+// schedule for assign, both norms clipped, for lamb and adafactor an L1 penalty, compensation or
+// bf16 state.
 Status validate(const OptimizerSpec& spec);
 
 // "sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "decayed_adagrad", "rmsprop",
-// "adamax", "ftrl", "lion", "lars", "lamb", "adafactor".
+// "adamax", "ftrl", "lion", "lars", "lamb", "adafactor", "assign".
 std::string_view optimizer_name(OptimizerKind kind);
 std::optional<OptimizerKind> parse_optimizer(std::string_view name);
 
@@ -148,7 +156,7 @@ void initialize_state(const OptimizerSpec& spec, std::uint32_t plane, const floa
 
 // The update of an element depends on norms of the whole tensor, or of several: see norm_step.h.
 inline bool needs_norms(const OptimizerSpec& spec) {
-  return spec.kind >= OptimizerKind::kLars || spec.clip_norm > 0 || spec.clip_global_norm > 0;
+  return is_by_norms(spec.kind) || spec.clip_norm > 0 || spec.clip_global_norm > 0;
 }
 
 // `step` counts the updates of the slice including this one, from 1. The spec is valid. Leaves out

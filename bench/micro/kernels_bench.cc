@@ -103,10 +103,11 @@ void print_ratios(const Shape& shape) {
 
 void register_all() {
   using benchmark::RegisterBenchmark;
-  for (std::uint32_t kind = 0; kind < static_cast<std::uint32_t>(OptimizerKind::kLars); ++kind)
+  for (std::uint32_t kind = 0; kind < kOptimizerKinds; ++kind)
     for (std::uint32_t workers : {1U, 8U, 64U})
       for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBfloat16}) {
         const auto rule = static_cast<OptimizerKind>(kind);
+        if (is_by_norms(rule)) continue;
         const std::string name =
             fmt::format("fused/{}/W={}/{}", optimizer_name(rule), workers, dtype_name(dtype));
         RegisterBenchmark(name.c_str(), run_fused, rule, workers, dtype)

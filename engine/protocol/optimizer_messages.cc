@@ -93,7 +93,7 @@ std::unique_ptr<wire::OptimizerT> to_wire(const OptimizerSpec& spec) {
 Result<OptimizerSpec> from_wire(const std::unique_ptr<wire::OptimizerT>& in) {
   if (!in) return Status(Code::kProtocol, "control message: no optimizer");
   OptimizerSpec out;
-  PENSTOCK_RETURN_IF_ERROR(read_enum(in->kind, OptimizerKind::kAdaFactor, out.kind));
+  PENSTOCK_RETURN_IF_ERROR(read_enum(in->kind, OptimizerKind::kAssign, out.kind));
   PENSTOCK_RETURN_IF_ERROR(
       read_enum(in->momentum_form, MomentumForm::kScaledVelocity, out.momentum_form));
   PENSTOCK_RETURN_IF_ERROR(read_enum(in->epsilon_form, EpsilonForm::kInside, out.epsilon_form));

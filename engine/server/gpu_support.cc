@@ -24,6 +24,7 @@ bool has_kernels(OptimizerKind kind) {
     case OptimizerKind::kLion:
     case OptimizerKind::kLars:
     case OptimizerKind::kLamb:
+    case OptimizerKind::kAssign:
       return true;
     case OptimizerKind::kAdaFactor:
       return false;

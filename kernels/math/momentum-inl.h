@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Penstock authors
 // SPDX-License-Identifier: Apache-2.0
 
-// sgd, momentum and nesterov; see optimizers-inl.h.
+// assign, sgd, momentum and nesterov; see optimizers-inl.h.
 
 #if defined(PENSTOCK_KERNELS_MATH_MOMENTUM_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef PENSTOCK_KERNELS_MATH_MOMENTUM_INL_H
@@ -14,6 +14,16 @@
 #include "kernels/math/target-inl.h"
 
 PENSTOCK_BEGIN_TARGET
+
+// p = g, whatever p was, a NaN too. Traffic: W·g + 4 + o; reads W·g.
+template <class V>
+struct Assign {
+  static constexpr std::uint32_t kPlanes = 0;
+
+  PENSTOCK_DEVICE explicit Assign(const Coefficients&) {}
+
+  PENSTOCK_DEVICE void operator()(V& p, V g, V*) const { p = g; }
+};
 
 // p −= lr·(g + wd·p). Traffic: W·g + 8 + o; reads W·g + 4.
 template <class V>

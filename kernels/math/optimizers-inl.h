@@ -60,6 +60,8 @@ void with_rule(const Coefficients& c, const Visitor& visit) {
       return visit(Ftrl<V>(c));
     case UpdateRule::kLion:
       return visit(Lion<V>(c));
+    case UpdateRule::kAssign:
+      return visit(Assign<V>(c));
   }
 }
 

@@ -57,6 +57,9 @@ std::vector<TensorSpec> specs() {
   optimizer->clip_global_norm = 1;
   optimizer->clip = 0.5;
   optimizer->state_dtype = StateDType::kBfloat16;
+  add(kAssign, 4101, kBfloat16, kBfloat16, Reduce::kMean);
+  add(kAssign, 5000, kFloat16, kFloat32, Reduce::kSum)->gradient_scale = 0.25;
+  add(kAssign, 4102, kFloat32, kFloat32, Reduce::kMean)->codec = *parse_codec_spec("int8");
   return all;
 }
 

@@ -64,7 +64,7 @@ TEST(Optimizer, ValidationNamesTheFieldAndItsValue) {
 TEST(Optimizer, ValidationRefusesUnknownKindsAndForms) {
   OptimizerSpec spec;
   spec.kind = static_cast<OptimizerKind>(kOptimizerKinds);
-  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 14"));
+  EXPECT_THAT(validate(spec).what(), testing::HasSubstr("kind is 15"));
   spec = {};
   spec.momentum_form = static_cast<MomentumForm>(2);
   EXPECT_THAT(validate(spec).what(), testing::HasSubstr("momentum_form is 2"));
@@ -83,6 +83,16 @@ TEST(Optimizer, ValidationRefusesFormsTheKindDoesNotHave) {
   spec = default_optimizer(OptimizerKind::kFtrl);
   spec.learning_rate = 0;
   EXPECT_THAT(validate(spec).what(), testing::HasSubstr("learning_rate is 0"));
+}
+
+TEST(Optimizer, AssignRefusesWhatItWouldNotHeed) {
+  EXPECT_THAT(parse_optimizer_spec("assign:weight_decay=0.1").status().what(),
+              testing::HasSubstr("weight_decay is 0.1, but must be 0 for assign"));
+  EXPECT_THAT(parse_optimizer_spec("assign:schedule=cosine,period=9").status().what(),
+              testing::HasSubstr("schedule is cosine, but assign takes none"));
+  EXPECT_THAT(parse_optimizer_spec("assign:warmup=9").status().what(),
+              testing::HasSubstr("assign takes none"));
+  EXPECT_TRUE(parse_optimizer_spec("assign:clip_norm=1").ok());
 }
 
 TEST(Optimizer, TextSetsFieldsByName) {

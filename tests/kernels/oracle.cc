@@ -183,6 +183,8 @@ OracleStep oracle_step(const OptimizerSpec& spec, std::uint64_t step, double par
       return ftrl_step(spec, p, term(state[0]), term(state[1]), g);
     case OptimizerKind::kLion:
       return lion_step(spec, p, term(state[0]), g);
+    case OptimizerKind::kAssign:
+      return {g, {}};
     default:  // see norm_oracle.h
       break;
   }

@@ -74,7 +74,7 @@ const std::vector<OptimizerSpec>& optimizer_variants() {
       for (int form = 0; form < 16; ++form) {
         OptimizerSpec spec = default_optimizer(static_cast<OptimizerKind>(kind));
         if (needs_norms(spec)) continue;
-        spec.weight_decay = 0.02;
+        if (spec.kind != OptimizerKind::kAssign) spec.weight_decay = 0.02;
         spec.lambda1 = 0.3;
         spec.lambda2 = 0.1;
         spec.initial_accumulator = 0.1;

@@ -212,6 +212,26 @@ TEST(Update, SumsInRankOrder) {
   }
 }
 
+// Also where a parameter is not a number, and in the whole blocks as well as the rest.
+TEST(Update, AssignIsTheScaledSumWhateverWasThere) {
+  constexpr std::size_t kCount = 77;
+  const std::vector<float> first(kCount, 3), second(kCount, -8);
+  const void* gradients[] = {first.data(), nullptr, second.data()};
+  for (const KernelTable* kernels : available_kernels()) {
+    std::vector<float> parameters(kCount, std::nanf("")), wire(kCount);
+    UpdateArgs args;
+    args.gradients = gradients;
+    args.workers = 3;
+    args.parameters = parameters.data();
+    args.wire = wire.data();
+    args.count = kCount;
+    args.scale = 0.5F;
+    EXPECT_TRUE(kernels->update(fold(default_optimizer(OptimizerKind::kAssign), 1), args));
+    EXPECT_EQ(parameters, std::vector<float>(kCount, -2.5F)) << kernels->target;
+    EXPECT_EQ(wire, parameters) << kernels->target;
+  }
+}
+
 TEST(Update, HalfPrecisionWireOverflowsToInfinity) {
   for (const KernelTable* kernels : available_kernels()) {
     float p = 70000;
