@@ -11,47 +11,29 @@ import torch
 
 import penstock
 
-# The servers' rule for a bucket: p = p - (1*p + g). From p = 0 that is -g, exactly; a round with
-# nothing to add makes it 0 again, exactly.
-_RULE = "sgd:learning_rate=1,weight_decay=1"
-
 
 class _Bucket:
     """A bucket's memory, which is lent as it is, and where its average lands."""
 
     def __init__(self, worker, key, buffer):
         self.worker, self.key, self.round, self.buffer = worker, key, 0, buffer
-        self.received = torch.zeros_like(buffer)
-        self.spoilt = False  # by an infinity or a NaN, of which no round makes 0
-        self._declare()
+        self.average = torch.empty_like(buffer)
+        worker.declare([penstock.Tensor(
+            key, buffer, self.average, name=f"DDP's bucket {key}", optimizer="assign",
+            reduce="mean", priority=-(key & 0xffff), initial="zeros")])
 
     def fits(self, buffer):
         return (self.buffer.data_ptr(), self.buffer.dtype, self.buffer.shape) == (
             buffer.data_ptr(), buffer.dtype, buffer.shape)
 
-    def _declare(self):
-        self.worker.declare([penstock.Tensor(
-            self.key, self.buffer, self.received, name=f"DDP's bucket {self.key}", optimizer=_RULE,
-            reduce="mean", priority=-(self.key & 0xffff), initial="zeros")])
-
-    def begin(self, timeout_s):
-        if self.spoilt:  # on every worker alike: they received the same bits
-            self.remove(timeout_s)
-            self._declare()
-            self.round, self.spoilt = 0, False
-        if self.round:
-            self.worker.wait(self.key, self.round, timeout_s)  # the zeroing of the last time
+    def begin(self):
+        self.worker.push_pull(self.key, self.round + 1)
         self.round += 1
-        self.worker.push_pull(self.key, self.round)
 
     def finish(self, timeout_s):
-        """The average, in the bucket's own memory."""
+        """The average. DDP has copied it before it begins the next round."""
         self.worker.wait(self.key, self.round, timeout_s)
-        torch.neg(self.received, out=self.buffer)
-        self.round += 1
-        self.worker.pull(self.key, self.round)
-        self.spoilt = not torch.isfinite(self.buffer).all()
-        return self.buffer
+        return self.average
 
     def remove(self, timeout_s):
         self.worker.wait(self.key, self.round, timeout_s)
@@ -83,7 +65,7 @@ class PushPullState:
         return self._buckets[index]
 
     def begin(self, bucket, future):
-        bucket.begin(self.timeout_s)
+        bucket.begin()
         self._begun.put((bucket, future))
 
     def _finish(self):
