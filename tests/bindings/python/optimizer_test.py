@@ -253,6 +253,18 @@ class Refusals(unittest.TestCase):
         self.refuse(errors.InvalidArgument, "learning_rate=0.05.* now.*learning_rate=0.1.*schedule=",
                     use)
 
+    def test_a_scheduler_of_torch(self):
+        def use(model, optimizer):
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+            for _ in range(2):
+                optimizer.zero_grad()
+                model(batch(0)).sum().backward()
+                optimizer.step()
+                scheduler.step()
+
+        self.refuse(errors.InvalidArgument, "learning_rate=0.05.* now.*learning_rate=0.1.*schedule="
+                    ".*as torch's schedulers do", use)
+
     def test_a_gradient_that_changes_on_its_way(self):
         def use(model, optimizer):
             model(batch(0)).sum().backward()

@@ -248,7 +248,7 @@ class DistributedOptimizer(torch.optim.Optimizer):
                 raise errors.InvalidArgument(
                     f"parameter group {index} is \"{text}\" now, but was declared as \"{declared}\"; "
                     "servers run the optimizer with the numbers it was declared with: give "
-                    "schedule=… instead of changing them")
+                    "schedule=… instead of changing them, as torch's schedulers do")
 
     def _check_home(self, what):
         for lent in self._lent:
