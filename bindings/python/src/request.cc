@@ -52,7 +52,9 @@ Request::Request(Handler& handler, penstock_request* request)
   }
 }
 
-Request::~Request() { cancel("the server's handler dropped this request without an answer"); }
+Request::~Request() {
+  if (owner_.here()) cancel("the server's handler dropped this request without an answer");
+}
 
 void Request::cancel(const char* why) {
   if (request_ != nullptr) (void)penstock_request_fail(end(), PENSTOCK_CANCELLED, why);
@@ -66,6 +68,7 @@ penstock_request* Request::end() {
 void Request::check_open() const {
   if (request_ == nullptr)
     raise(PENSTOCK_INVALID_ARGUMENT, "this request has been answered or has failed already");
+  owner_.check("this request");
 }
 
 std::uint32_t Request::worker() const {

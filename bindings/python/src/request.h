@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bindings/c/penstock.h"
+#include "bindings/python/src/wait.h"
 
 namespace penstock::python {
 
@@ -42,6 +43,7 @@ class Request {
   void release_views();
   penstock_request* end();
 
+  const Owner owner_;
   Handler* handler_;
   penstock_request* request_;  // nullptr: ended
   pybind11::list arrays_;      // the exporters …

@@ -27,13 +27,16 @@ class Role {
 
   void wait(std::optional<double> timeout_s) {
     if (closed()) raise(PENSTOCK_CANCELLED, "this role is closed");
+    owner_.check("this role");
     wait_in_pieces(timeout_ms(timeout_s, options_.timeout_ms()), [&](std::int64_t ms) {
       const std::shared_lock lock(closing_);
       return kWait(handle_, ms);
     });
   }
   bool closed() const { return handle_ == nullptr; }
+  bool here() const { return owner_.here(); }
   void close() {
+    if (!here()) return;
     const py::gil_scoped_release released;  // its threads may be in a handler
     const std::unique_lock alone(closing_);
     kDestroy(std::exchange(handle_, nullptr));
@@ -46,6 +49,7 @@ class Role {
   Handle* handle_ = nullptr;
 
  private:
+  const Owner owner_;
   std::shared_mutex closing_;  // held shared in calls, without the GIL
 };
 
@@ -72,6 +76,7 @@ class Server : public Role<penstock_server, penstock_server_wait, penstock_serve
   }
   ~Server() { close(); }  // the handler outlives the server's threads
   void close() {
+    if (!here()) return;
     handler_.cancel_all();
     Role::close();
   }
@@ -85,7 +90,7 @@ class Server : public Role<penstock_server, penstock_server_wait, penstock_serve
 template <class Kind>
 void leave_block(Kind& role, const py::object& exception_type) {
   try {
-    if (exception_type.is_none() && !role.closed()) role.wait(std::nullopt);
+    if (exception_type.is_none() && !role.closed() && role.here()) role.wait(std::nullopt);
   } catch (...) {
     role.close();
     throw;

@@ -6,16 +6,35 @@
 // other signals are seen.
 
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "bindings/c/penstock.h"
 #include "bindings/python/src/error.h"
 
 namespace penstock::python {
+
+// The process that starts a role is the one that has its threads; a fork has a copy without them.
+class Owner {
+ public:
+  Owner() : process_(::getpid()) {}
+  bool here() const { return ::getpid() == process_; }
+  // Raises in any other process. `what`: "this worker".
+  void check(const char* what) const {
+    if (here()) return;
+    raise(PENSTOCK_INVALID_ARGUMENT,
+          std::string(what) + " belongs to process " + std::to_string(process_) +
+              ", which this one was forked from; start one here, or start processes by \"spawn\"");
+  }
+
+ private:
+  pid_t process_;
+};
 
 // How long a signal may go unseen.
 inline constexpr std::int64_t kPieceMs = 100;

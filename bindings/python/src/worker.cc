@@ -21,8 +21,28 @@ struct Declared {
   std::vector<Loan> loans;
 };
 
-Declared declared_from(const py::tuple& given) {
-  const auto key = given[0].cast<std::uint64_t>();
+std::string text_of(py::handle object) { return py::str(py::repr(object)); }
+
+std::uint64_t key_of(py::handle given) {
+  try {
+    return given.cast<std::uint64_t>();
+  } catch (const py::cast_error&) {
+    raise(PENSTOCK_INVALID_ARGUMENT,
+          "key " + text_of(given) + " is not a whole number from 0 to 2**64 - 1");
+  }
+}
+
+// A penstock.Tensor or a sequence like it.
+Declared declared_from(py::handle lender) {
+  py::tuple given;
+  if (py::isinstance<py::iterable>(lender))
+    given = py::tuple(py::reinterpret_borrow<py::object>(lender));
+  if (given.size() != 4 || !py::isinstance<py::dict>(given[3]))
+    raise(
+        PENSTOCK_INVALID_ARGUMENT,
+        "declare() takes penstock.Tensor or (key, gradients, parameters, {property: value}), not " +
+            std::string(py::str(py::type::handle_of(lender).attr("__name__"))));
+  const std::uint64_t key = key_of(given[0]);
   const std::string what = "key " + std::to_string(key) + ": ";
   std::vector<Loan> loans;
   loans.push_back(Loan::of_tensor(given[1], what + "gradients", Access::kRead));
@@ -38,11 +58,13 @@ Declared declared_from(const py::tuple& given) {
 }  // namespace
 
 WorkerHandle::~WorkerHandle() {
+  if (!owner.here()) return;
   const py::gil_scoped_release released;
   penstock_worker_destroy(worker);
 }
 
 void WorkerHandle::stop() {
+  if (!owner.here()) return;
   {
     const py::gil_scoped_release released;
     const std::unique_lock alone(stopping);
@@ -62,6 +84,7 @@ Memory::Memory(std::shared_ptr<WorkerHandle> of, std::size_t size)
 }
 
 Memory::~Memory() {
+  if (!handle->owner.here()) return;
   const py::gil_scoped_release released;
   (void)penstock_worker_free(handle->worker, data);
 }
@@ -73,6 +96,7 @@ Worker::Worker(const py::kwargs& given)
 
 std::shared_ptr<WorkerHandle> Worker::open() const {
   if (!handle_) raise(PENSTOCK_CANCELLED, "this worker is closed");
+  handle_->owner.check("this worker");
   return handle_;
 }
 
@@ -106,13 +130,18 @@ std::uint32_t Worker::servers() const {
 void Worker::declare(const py::iterable& tensors) {
   const std::shared_ptr<WorkerHandle> handle = open();
   std::vector<Declared> declared;
-  for (const py::handle tensor : tensors)
-    declared.push_back(declared_from(py::tuple(py::reinterpret_borrow<py::object>(tensor))));
+  for (const py::handle tensor : tensors) declared.push_back(declared_from(tensor));
   std::vector<penstock_tensor*> batch;
   for (const Declared& one : declared) batch.push_back(one.tensor.get());
-  call([&](penstock_worker* worker) {
-    return penstock_worker_declare(worker, batch.data(), batch.size());
-  });
+  try {
+    call([&](penstock_worker* worker) {
+      return penstock_worker_declare(worker, batch.data(), batch.size());
+    });
+  } catch (...) {  // initial values may still be on their way
+    for (Declared& one : declared)
+      for (Loan& loan : one.loans) handle->abandoned.push_back(std::move(loan));
+    throw;
+  }
   for (Declared& one : declared) handle->tensors[one.key] = std::move(one.loans);
 }
 

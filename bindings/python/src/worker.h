@@ -14,6 +14,7 @@
 #include "bindings/c/penstock.h"
 #include "bindings/python/src/loan.h"
 #include "bindings/python/src/options.h"
+#include "bindings/python/src/wait.h"
 
 namespace penstock::python {
 
@@ -28,6 +29,7 @@ struct WorkerHandle {
   // Ends its threads and connections and gives back what was lent; with the GIL.
   void stop();
 
+  const Owner owner;  // elsewhere it is left as it is
   penstock_worker* worker = nullptr;
   std::shared_mutex stopping;  // held shared during calls, without the GIL
   // Under the GIL: by key, its gradients and parameters; by request, what is on its way.
@@ -91,10 +93,10 @@ class Worker {
 
   void close();
   // Nothing is left to leave.
-  bool over() const { return !handle_ || left_; }
+  bool over() const { return !handle_ || left_ || !handle_->owner.here(); }
 
  private:
-  std::shared_ptr<WorkerHandle> open() const;  // raises when closed
+  std::shared_ptr<WorkerHandle> open() const;  // raises when closed or forked
   // Runs body(worker), which returns a penstock_status, without the GIL.
   template <class Body>
   void call(const Body& body) const;

@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
 """Deadlines, deaths, signals and the GIL."""
+import os
 import signal
 import threading
 import time
+import traceback
 import unittest
 
 import numpy
@@ -131,6 +133,46 @@ class Errors(unittest.TestCase):
                 role.close()
                 with self.assertRaisesRegex(errors.Cancelled, "closed"):
                     role.wait()
+
+    def test_in_a_fork_say_so_and_the_parent_goes_on(self):
+        with penstock.Scheduler(**job.OPTIONS) as scheduler, \
+             penstock.Server(scheduler=scheduler.address, **job.OPTIONS) as server, \
+             penstock.Worker(scheduler=scheduler.address, **job.OPTIONS) as worker:
+            declared(worker)
+            memory = worker.allocate(4096)
+            child = os.fork()
+            if child == 0:
+                self.end_as_a_fork(worker, server, scheduler, memory)
+            self.assertEqual(self.exit_status(child), 0)
+            worker.push_pull(1, 1)
+            worker.wait(1, 1)
+            self.assertEqual(len(memory), 4096)
+
+    def end_as_a_fork(self, worker, server, scheduler, memory):
+        """What a child may do with its copies: close, drop and leave them. Never returns."""
+        try:
+            for call in (lambda: worker.wait(1, 1), lambda: server.wait(0), worker.leave,
+                         lambda: worker.push_pull(1, 1), lambda: worker.allocate(1)):
+                with self.assertRaisesRegex(errors.InvalidArgument, "forked from"):
+                    call()
+            del memory
+            for role in (worker, server, scheduler):
+                role.close()
+        except BaseException:  # pylint: disable=broad-except
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def exit_status(self, child):
+        """Within 20 s; -1 when it has not ended by then, and has been killed."""
+        for _ in range(2000):
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return -1
 
     def test_leaving_twice_is_leaving_once(self):
         job.run(lambda worker: worker.leave())

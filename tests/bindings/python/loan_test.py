@@ -69,6 +69,18 @@ class Lending(unittest.TestCase):
         job.run(lambda worker: declare(worker, *lenders))
         self.assertEqual([lender.returned for lender in lenders], [1, 1])
 
+    def test_keeps_memory_of_a_declaration_that_failed_until_the_worker_closes(self):
+        lenders = [[self.keep(capsule.Exporter(numpy.zeros(elements, "float32"))) for _ in range(2)]
+                   for elements in (8, 9)]
+
+        def train(worker):
+            with self.assertRaises(errors.Mismatch):
+                declare(worker, *lenders[worker.rank])
+            self.assertEqual([lender.returned for lender in lenders[worker.rank]], [0, 0])
+
+        job.run(train, workers=2)
+        self.assertEqual([lender.returned for pair in lenders for lender in pair], [1] * 4)
+
     def test_takes_memory_of_the_worker_which_outlives_it(self):
         def train(worker):
             memory = worker.allocate(2 * 4096)
@@ -149,6 +161,18 @@ class Refusals(unittest.TestCase):
             (torch.zeros(2, 3, requires_grad=True), errors.InvalidArgument, "cannot be lent.*detach"),
             (torch.zeros(3, 2).t(), errors.InvalidArgument, "strided"),
         ])
+
+    def test_of_what_is_no_tensor(self):
+        def train(worker):
+            arrays = numpy.zeros((2, 3), "float32")
+            for given, words in (((-1, *arrays, {}), "key -1 is not a whole number from 0"),
+                                 (("a", *arrays, {}), "key 'a' is not a whole number"),
+                                 ((1, *arrays), "declare.. takes penstock.Tensor or .*, not tuple"),
+                                 ((1, *arrays, 2), "not tuple"), (5, "not int")):
+                with self.assertRaisesRegex(errors.InvalidArgument, words):
+                    worker.declare([given])
+
+        job.run(train)
 
     def test_of_properties(self):
         def train(worker):
