@@ -32,7 +32,10 @@ elseif(WAY STREQUAL "python")
   # From the installed package alone: Debian's layout, and the library found without help.
   set(ENV{PYTHONPATH} ${prefix}/lib/python3/dist-packages)
   set(ENV{PYTHONDONTWRITEBYTECODE} 1)
-  run(${PYTHON} ${SOURCE}/consumer_python/main.py ${prefix} ${SOURCE}/../../pyproject.toml)
+  file(GLOB_RECURSE library ${prefix}/*/libpenstock.so)
+  cmake_path(GET library PARENT_PATH folder)
+  run(${PYTHON} ${SOURCE}/consumer_python/main.py ${prefix}/lib/python3/dist-packages/penstock
+      ${folder} ${SOURCE}/../../pyproject.toml)
   return()
 elseif(WAY STREQUAL "pkg-config")
   pkg_config(penstock-cpp flags)

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The Penstock authors
 # SPDX-License-Identifier: Apache-2.0
-"""main.py PREFIX PYPROJECT: somebody else's program, with the package that is installed in PREFIX."""
+"""main.py PACKAGE LIBRARIES PYPROJECT: somebody else's program, with the package that is installed in
+the folder PACKAGE and its libpenstock.so in LIBRARIES."""
 import pathlib
 import re
 import sys
@@ -8,9 +9,9 @@ import sys
 import numpy
 import penstock
 
-prefix, project = map(pathlib.Path, sys.argv[1:])
+expected, libraries, project = map(pathlib.Path, sys.argv[1:])
 package = pathlib.Path(penstock.__file__).parent
-assert package == prefix / "lib" / "python3" / "dist-packages" / "penstock", package
+assert package == expected, package
 assert (package / "py.typed").exists() and (package / "_penstock.pyi").exists()
 assert (package / "torch" / "optimizer.py").exists()
 version = re.search(r'^version = "(.*?)"', project.read_text(encoding="utf-8"), re.MULTILINE)
@@ -26,5 +27,6 @@ with penstock.Scheduler(**options) as scheduler, \
     worker.wait(1, 1)
 assert (parameters == -0.5).all(), parameters
 with open("/proc/self/maps", encoding="ascii") as maps:
-    assert str(prefix) + "/lib" in "".join(line for line in maps if "libpenstock.so" in line)
+    loaded = {pathlib.Path(line.split()[-1]).parent for line in maps if "libpenstock.so" in line}
+assert loaded == {libraries.resolve()}, loaded
 print("penstock", penstock.__version__, "from", package)
