@@ -13,7 +13,7 @@ REPEAT = int(os.environ.get("PENSTOCK_PS_REPEAT", "1"))
 DEADLINE_S = int(os.environ.get("PSLITE_DEADLINE", "60"))
 ABORTED = -6
 SIZES = ((1, 1), (2, 2), (4, 3))  # workers, servers
-if os.environ.get("PSLITE_SMALL"):  # eight processes under ThreadSanitizer take minutes
+if os.environ.get("PSLITE_SMALL"):  # eight processes under a sanitizer take minutes
     SIZES = SIZES[:2]
 UCX = [{"DMLC_ENABLE_UCX": 1}] if os.environ.get("PSLITE_UCX") else []
 DROPS = {"PS_DROP_MSG": 10, "PS_RESEND": 1, "PS_VERBOSE": 1}
