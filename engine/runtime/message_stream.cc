@@ -178,6 +178,17 @@ std::byte* MessageStream::take_frame() {
   return frames_->bytes().data() + free_frames_.back() * frame_bytes_;
 }
 
+// There is room. What is refused for good would come out of order later: the connection ends.
+bool MessageStream::post(const WorkRequest& work) {
+  const Status posted = endpoint_->post(work);
+  if (posted.ok()) return true;
+  if (posted.code() != Code::kExhausted && endpoint_->connected()) {
+    PENSTOCK_LOG_ERROR("messages of peer {}: {}", peer_, posted.to_string());
+    endpoint_->close();
+  }
+  return false;
+}
+
 // Posts the frame that take_frame() gave.
 bool MessageStream::post_frame(std::size_t length, std::uint32_t sequence_low) {
   WorkRequest work;
@@ -186,7 +197,7 @@ bool MessageStream::post_frame(std::size_t length, std::uint32_t sequence_low) {
   work.local_offset = free_frames_.back() * frame_bytes_;
   work.length = length;
   work.tag = kMessageTag | std::uint64_t{free_frames_.back()} << 24 | sequence_low;
-  if (!endpoint_->post(work).ok()) return false;
+  if (!post(work)) return false;
   free_frames_.pop_back();
   return true;
 }
@@ -250,7 +261,7 @@ bool MessageStream::post_writes(Outgoing& out) {
     work.has_immediate = true;
     work.immediate = encode_immediate(SliceKind::kLanded, 0, low);
   }
-  if (!endpoint_->post(work).ok()) return false;
+  if (!post(work)) return false;
   ++out.pending;
   out.cursor += work.length;
   if (out.cursor < size) return true;

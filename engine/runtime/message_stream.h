@@ -104,6 +104,7 @@ class MessageStream {
   bool post_writes(Outgoing& out);
   bool post_grants();
   std::byte* take_frame();
+  bool post(const WorkRequest& work);
   bool post_frame(std::size_t length, std::uint32_t sequence_low);
   void finish_posted();
   Outgoing* find(std::uint32_t sequence_low);
