@@ -16,6 +16,7 @@
 #include "transport/providers.h"
 #include "transport/shm/device.h"
 #include "transport/tcp/device.h"
+#include "transport/tcp/frame.h"
 
 namespace penstock::test {
 namespace {
@@ -44,6 +45,9 @@ class AutoHarness final : public DeviceHarness {
     return create_auto_device(std::move(devices), {});
   }
   bool maps(const Device& /*device*/) const override { return loopback_first_; }
+  std::uint32_t longest_message(const Device& device) const override {
+    return loopback_first_ ? device.capabilities().max_message_bytes : tcp::kMaxMessageBytes;
+  }
   void step() override { std::this_thread::yield(); }
 
  private:

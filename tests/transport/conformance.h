@@ -38,6 +38,10 @@ class DeviceHarness {
   virtual bool allocates() const { return false; }
   // Can map() succeed between two of its devices?
   virtual bool maps(const Device& device) const { return device.capabilities().maps_remote; }
+  // Longest kSend that an endpoint takes: may be more than a device of several providers promises.
+  virtual std::uint32_t longest_message(const Device& device) const {
+    return device.capabilities().max_message_bytes;
+  }
   // May owner threads run at the same time, and sleep on descriptors?
   virtual bool threads() const { return true; }
   // Does the poster learn whether a refused region is gone (kStale) or was never within its reach

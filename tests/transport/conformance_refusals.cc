@@ -74,7 +74,7 @@ TEST_P(DeviceConformance, RefusesAReadIntoBytesOutsideTheirRegion) {
 }
 
 TEST_P(DeviceConformance, RefusesAMessageThatIsTooLong) {
-  const std::uint32_t longest = a().capabilities().max_message_bytes;
+  const std::uint32_t longest = harness().longest_message(a());
   Memory& from = memory(a(), longest + 1, Access::kLocal);
   expect_malformed(send_request(from, longest + 1, 5));
 }

@@ -125,7 +125,7 @@ class Endpoint {
 
 struct Capabilities {
   bool maps_remote = false;             // Endpoint::map() may succeed
-  std::uint32_t max_message_bytes = 0;  // longest kSend
+  std::uint32_t max_message_bytes = 0;  // longest kSend that every endpoint takes
   std::uint32_t max_endpoints = 0;      // of the device
 };
 

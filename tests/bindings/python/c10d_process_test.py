@@ -50,7 +50,8 @@ class Processes(unittest.TestCase):
 
     def test_a_process_that_an_exception_ends_is_named_and_does_not_wait(self):
         printed = self.run_ranks("raises", 2, statuses=[0, 1])
-        self.assertRegex(printed[0][0], "rank 1 has left the group")
+        # What it says in leaving may come behind the end of its connections, which names it too.
+        self.assertRegex(printed[0][0], r"rank 1 has left the group|server 1 \(.*:\d+\) is lost")
 
     def test_a_group_may_be_made_again(self):
         self.assertEqual(self.run_ranks("again", 2), [["3", "3", "3"]] * 2)
